@@ -1,0 +1,34 @@
+# make train      trains the default config on real digits and samples 64 pictures
+# make test       what every change must pass
+# make test-slow  the rest
+# make lint       style
+# PYTHON is the interpreter that .venv is made with, PYTEST_ARGS is handed to pytest.
+PYTHON ?= python3
+PYTEST_ARGS ?=
+VENV := .venv/bin/python
+OLD := %s is Python %d.%d, 3.11 or newer is needed; name one with make PYTHON=...
+CHECK := import sys; v = sys.version_info; v >= (3, 11) or sys.exit("$(OLD)" % (sys.argv[1], v[0], v[1]))
+
+.PHONY: train test test-slow lint
+.NOTPARALLEL:
+
+train: .venv/requirements.installed
+	$(VENV) train.py --config=configs/gan_digits.py --workdir=runs/gan_digits
+	$(VENV) sample.py --workdir=runs/gan_digits --num=64 --seed=1 --out=generated_images
+
+test: .venv/requirements-test.installed
+	$(VENV) -m pytest -n 2 -m "not slow" $(PYTEST_ARGS)
+
+test-slow: .venv/requirements-test.installed
+	$(VENV) -m pytest -m slow $(PYTEST_ARGS)
+
+lint: .venv/requirements-test.installed
+	$(VENV) -m ruff check .
+	$(VENV) -m ruff format --check .
+
+# requirements-test.txt includes requirements.txt.
+.venv/%.installed: %.txt requirements.txt
+	@$(PYTHON) -c '$(CHECK)' $(PYTHON)
+	test -x .venv/bin/pip || $(PYTHON) -m venv .venv
+	$(VENV) -m pip install -r $<
+	touch $@

@@ -1,0 +1,120 @@
+"""Filters that shape the distribution of the next token.
+
+A filter is a function `(logits f32 [B, V], seen bool [B, V]) -> logits`, where `seen` marks the
+tokens of a row's prompt and of what it has generated; tokens it rules out get -inf.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+Filter = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+class Options(NamedTuple):
+    """What shapes the next token's distribution; the defaults leave it as the network gives it."""
+
+    temperature: float = 1.0  # 0: always the likeliest token
+    top_k: int = 0  # 0: all tokens
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+
+
+def penalise_repetition(penalty: float) -> Filter:
+    """Divides the positive logits of seen tokens by `penalty` and multiplies their negative ones.
+
+    CTRL, arXiv 1909.05858, which divides all; a negative logit would become likelier by that.
+    """
+
+    def repetition(logits, seen):
+        return jnp.where(seen, jnp.where(logits > 0, logits / penalty, logits * penalty), logits)
+
+    return repetition
+
+
+def at_temperature(value: float) -> Filter:
+    """Divides the logits by `value` > 0."""
+
+    def scaled(logits, seen):
+        return logits / value
+
+    return scaled
+
+
+def keep_top_k(k: int) -> Filter:
+    """Keeps the k most likely tokens, and those that tie with the last of them."""
+
+    def most_likely(logits, seen):
+        last = jax.lax.top_k(logits, min(k, logits.shape[-1]))[0][:, -1:]
+        return jnp.where(logits < last, -jnp.inf, logits)
+
+    return most_likely
+
+
+def keep_top_p(p: float) -> Filter:
+    """Keeps the fewest most likely tokens whose probabilities reach p (arXiv 1904.09751)."""
+
+    def nucleus(logits, seen):
+        ordered = -jnp.sort(-logits, axis=-1)
+        probabilities = jax.nn.softmax(ordered)
+        before = jnp.cumsum(probabilities, axis=-1) - probabilities  # of the likelier ones together
+        last = jnp.min(jnp.where(before < p, ordered, jnp.inf), axis=-1, keepdims=True)
+        return jnp.where(logits < last, -jnp.inf, logits)
+
+    return nucleus
+
+
+def keep_min_p(p: float) -> Filter:
+    """Keeps tokens at least p times as likely as the likeliest (arXiv 2407.01082)."""
+
+    def likely(logits, seen):
+        least = logits.max(axis=-1, keepdims=True) + math.log(p)
+        return jnp.where(logits < least, -jnp.inf, logits)
+
+    return likely
+
+
+def check(options: Options) -> None:
+    """Raises ValueError for an option outside its range."""
+    rules = {
+        "temperature": (options.temperature >= 0, "at least 0"),
+        "top_k": (options.top_k >= 0, "at least 0, where 0 keeps all tokens"),
+        "top_p": (0 < options.top_p <= 1, "above 0 and at most 1"),
+        "min_p": (0 <= options.min_p <= 1, "between 0 and 1"),
+        "repetition_penalty": (options.repetition_penalty > 0, "above 0"),
+    }
+    for name, (fits, rule) in rules.items():
+        if not fits:
+            raise ValueError(f"{name}={getattr(options, name)} must be {rule}")
+
+
+def chain(options: Options) -> Sequence[Filter]:
+    """The filters that `options` ask for, each acting on what the one before left.
+
+    The order: repetition penalty, temperature, top-k, top-p, min-p.
+    """
+    filters = []
+    if options.repetition_penalty != 1:
+        filters.append(penalise_repetition(options.repetition_penalty))
+    if options.temperature not in (0, 1):
+        filters.append(at_temperature(options.temperature))
+    if options.top_k:
+        filters.append(keep_top_k(options.top_k))
+    if options.top_p < 1:
+        filters.append(keep_top_p(options.top_p))
+    if options.min_p:
+        filters.append(keep_min_p(options.min_p))
+    return filters
+
+
+def draw(options: Options, logits: jax.Array, seen: jax.Array, keys: jax.Array) -> jax.Array:
+    """The next tokens i32 [B]: logits f32 [B, V], seen bool [B, V], row b by keys[b]."""
+    for keep in chain(options):
+        logits = keep(logits, seen)
+    if options.temperature == 0:
+        return jnp.argmax(logits, axis=-1)
+    return jax.vmap(jax.random.categorical)(keys, logits)

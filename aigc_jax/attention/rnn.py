@@ -1,0 +1,233 @@
+"""Recurrent language models, LSTM and GRU: the baseline beside the transformer.
+
+They keep the contract of `transformer`; what generation carries from token to token is the
+recurrent state in place of a cache.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from aigc_jax.layers.dense import Dense
+
+State = tuple[jax.Array, ...]  # each f32 [B, D], the output first
+
+
+class Memory(NamedTuple):
+    """What generation carries from token to token."""
+
+    layers: Sequence[State]
+    column: jax.Array  # i32 [], tokens read
+    pad: jax.Array  # i32 [B], void columns at the left of each row
+
+
+def lstm(state: State, x: jax.Array, u: jax.Array) -> State:
+    """One LSTM step (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000).
+
+    i, f, o = sigmoid(x + u), g = tanh(x + u); c <- f c + i g; h <- o tanh(c).
+
+    Args:
+      state: (h, c), each [B, D].
+      x: the input's part of the four gates [B, 4 D].
+      u: the recurrent part, from h, [B, 4 D].
+    """
+    _, c = state
+    i, f, g, o = jnp.split(x + u, 4, axis=-1)
+    c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
+    return nn.sigmoid(o) * jnp.tanh(c), c
+
+
+def gru(state: State, x: jax.Array, u: jax.Array) -> State:
+    """One GRU step (arXiv 1406.1078, with the reset gate after the product, as in cuDNN).
+
+    r, z = sigmoid(x + u), n = tanh(x + r u); h <- (1 - z) n + z h.
+
+    Args:
+      state: (h,), [B, D].
+      x: the input's part of the three gates [B, 3 D].
+      u: the recurrent part, from h, [B, 3 D].
+    """
+    (h,) = state
+    (xr, xz, xn), (ur, uz, un) = jnp.split(x, 3, axis=-1), jnp.split(u, 3, axis=-1)
+    z = nn.sigmoid(xz + uz)
+    n = jnp.tanh(xn + nn.sigmoid(xr + ur) * un)
+    return ((1 - z) * n + z * h,)
+
+
+CELLS = {"lstm": (lstm, 4, 2), "gru": (gru, 3, 1)}  # step, gates, arrays of state
+
+
+def _scan(cell, kernel, x, offset, state, real):
+    """(last state, outputs [T, B, D]); offset [T, B, G D] is added to the recurrent part."""
+
+    def advance(state, inputs):
+        x, offset, real = inputs
+        u = jnp.matmul(state[0].astype(kernel.dtype), kernel, preferred_element_type=jnp.float32)
+        new = cell(state, x.astype(jnp.float32), u + offset)
+        if real is not None:
+            new = jax.tree.map(lambda a, b: jnp.where(real[:, None], a, b), new, state)
+        return new, new[0]
+
+    return jax.lax.scan(advance, state, (x, offset, real))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def unroll(
+    cell: Callable,
+    kernel: jax.Array,
+    bias: jax.Array,
+    x: jax.Array,
+    state: State,
+    real: jax.Array | None,
+) -> tuple[State, jax.Array]:
+    """Runs a cell over time; steps that are not real leave the state as it is.
+
+    Its gradient sums the recurrent weights' gradient over time in one product of
+    [T B, D] and [T B, G D], not in T small ones.
+
+    Args:
+      cell: `lstm` or `gru`, or another step of their form.
+      kernel: recurrent weights [D, G D].
+      bias: of the recurrent part f32 [G D].
+      x: the input's part of the gates [T, B, G D].
+      state: arrays f32 [B, D], the output first.
+      real: bool [T, B]; None: all are.
+
+    Returns:
+      the last state, and the outputs f32 [T, B, D].
+    """
+    return _scan(cell, kernel, x, jnp.broadcast_to(bias, x.shape), state, real)
+
+
+def _unroll_forward(cell, kernel, bias, x, state, real):
+    run = lambda x, offset, state: _scan(cell, kernel, x, offset, state, real)
+    result, pull = jax.vjp(run, x, jnp.broadcast_to(bias, x.shape), state)
+    before = jnp.concatenate([state[0][None], result[1][:-1]])  # [T, B, D]
+    return result, (pull, before, kernel)
+
+
+def _unroll_backward(cell, saved, cotangents):
+    pull, before, kernel = saved
+    dx, du, dstate = pull(cotangents)
+    flat = lambda a: a.reshape(-1, a.shape[-1]).astype(kernel.dtype)
+    dkernel = jnp.matmul(flat(before).T, flat(du), preferred_element_type=jnp.float32)
+    return dkernel.astype(kernel.dtype), du.sum((0, 1)), dx, dstate, None
+
+
+unroll.defvjp(_unroll_forward, _unroll_backward)
+
+
+class Recurrent(nn.Module):
+    """One recurrent layer. The input's part of the gates is one product over all time steps."""
+
+    dim: int
+    cell: str
+    dtype: Any
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, state: State, real: jax.Array | None
+    ) -> tuple[jax.Array, State]:
+        """[T, B, D], state, bool [T, B] or None -> outputs [T, B, D], last state."""
+        cell, gates, _ = CELLS[self.cell]
+        features = gates * self.dim
+        gate_inputs = Dense(features, dtype=self.dtype, name="in")(x)
+        kernel = self.param("kernel", nn.initializers.orthogonal(), (self.dim, features))
+        bias = self.param("bias", self._bias, (features,))
+        state, h = unroll(cell, kernel.astype(self.dtype), bias, gate_inputs, state, real)
+        return h.astype(self.dtype), state
+
+    def _bias(self, key, shape):
+        """Zeros, but 1 for an LSTM's forget gate, so that memories last from the start."""
+        bias = jnp.zeros(shape)
+        return bias.at[self.dim : 2 * self.dim].set(1.0) if self.cell == "lstm" else bias
+
+
+def check(model: "RnnLanguageModel") -> None:
+    """Raises ValueError when an option of `model` has no meaning."""
+    if model.cell not in CELLS:
+        raise ValueError(f"cell={model.cell!r} is none of {', '.join(CELLS)}")
+    for option in ("vocab", "dim", "layers"):
+        if (value := getattr(model, option)) < 1:
+            raise ValueError(f"{option}={value} must be at least 1 (tokens come from text data)")
+    if not 0 <= model.dropout < 1:
+        raise ValueError(f"dropout={model.dropout} must be at least 0 and below 1")
+
+
+class RnnLanguageModel(nn.Module):
+    """Stacked LSTM or GRU over token embeddings (arXiv 1308.0850).
+
+    Dropout is on the embeddings and on every layer's output, not along time (arXiv 1409.2329).
+    Every sequence starts from a zero state. Raises ValueError, when built, for what `check`
+    refuses.
+    """
+
+    vocab: int
+    dim: int = 128
+    layers: int = 2
+    cell: str = "lstm"
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    def __post_init__(self):
+        check(self)
+        super().__post_init__()
+
+    def setup(self):
+        self.embed = nn.Embed(self.vocab, self.dim, embedding_init=nn.initializers.normal(1.0))
+        self.cells = [Recurrent(self.dim, self.cell, self.dtype) for _ in range(self.layers)]
+        self.drop = nn.Dropout(self.dropout)
+        self.head = Dense(self.vocab, dtype=jnp.float32)
+
+    @property
+    def window(self) -> None:
+        """No bound on the number of tokens that can be looked back on."""
+
+    def __call__(self, tokens: jax.Array, train: bool = False) -> jax.Array:
+        """Next-token logits: i32 [B, T] -> f32 [B, T, V]."""
+        return self.logits(self.hidden(tokens, train))
+
+    def hidden(self, tokens: jax.Array, train: bool = False) -> jax.Array:
+        """The last layer's outputs: i32 [B, T] -> [B, T, D]."""
+        empty = self._empty(tokens.shape[0])
+        return self._run(tokens, empty, None, train)[0]
+
+    def logits(self, hidden: jax.Array) -> jax.Array:
+        """[..., D] -> f32 [..., V]."""
+        return self.head(hidden)
+
+    @nn.nowrap
+    def start(self, pad: jax.Array, capacity: int) -> Memory:
+        """The zero state, of any capacity, in rows whose first pad i32 [B] columns are void."""
+        return Memory(self._empty(pad.shape[0]), jnp.zeros((), jnp.int32), pad)
+
+    @nn.nowrap
+    def grow(self, memory: Memory, capacity: int) -> Memory:
+        """The memory as it is: it has any capacity."""
+        return memory
+
+    def extend(self, tokens: jax.Array, memory: Memory) -> tuple[jax.Array, Memory]:
+        """Outputs for the next tokens i32 [B, T], given those in `memory`: ([B, T, D], memory)."""
+        length = tokens.shape[1]
+        columns = memory.column + jnp.arange(length)
+        real = columns[:, None] >= memory.pad  # [T, B]
+        hidden, layers = self._run(tokens, memory.layers, real, train=False)
+        return hidden, Memory(layers, memory.column + length, memory.pad)
+
+    @nn.nowrap
+    def _empty(self, batch):
+        zeros = jnp.zeros((batch, self.dim))
+        return [(zeros,) * CELLS[self.cell][2]] * self.layers
+
+    def _run(self, tokens, states, real, train):
+        x = self.drop(self.embed(tokens.T), deterministic=not train)  # [T, B, D]
+        new = []
+        for cell, state in zip(self.cells, states, strict=True):
+            x, state = cell(x, state, real)
+            x = self.drop(x, deterministic=not train)
+            new.append(state)
+        return jnp.moveaxis(x, 0, 1), new

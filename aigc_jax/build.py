@@ -1,0 +1,297 @@
+"""Config -> objects: the only place that turns names into functions, networks and data."""
+
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aigc_jax import config as configs
+from aigc_jax import core, optim, preprocess, schedules
+from aigc_jax.data import load as data
+from aigc_jax.data.dataset import Dataset, Info
+from aigc_jax.guard import guarded
+from aigc_jax.names import find, resolve
+
+FAMILIES = ("gan", "vae", "attention")
+PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+SECTIONS = ("algorithm", "optimizer", "data", "augment", "sampling")
+LEAST = {
+    **{"steps": 1, "batch_size": 1, "accumulate": 1, "steps_per_call": 1, "log_every": 1},
+    **{"eval_every": 1, "save_every": 1, "keep_last": 1, "num_samples": 1, "eval_batches": 0},
+}
+
+
+class Run(NamedTuple):
+    """What a config stands for, before any data is prepared."""
+
+    config: Mapping[str, Any]
+    info: Info
+    example: core.Example
+    algorithm: core.Algorithm
+    prepare: Callable  # (key, raw batch) -> batch, augmented
+    normalise: Callable  # the same for evaluation: (key, raw batch) -> batch
+
+
+def family(name: str, trust: Collection[str] | None = None) -> tuple[ModuleType, Callable]:
+    """The module and the `make` function of `config.algorithm.name`."""
+    if ":" in name:
+        make = find(name, (), "config.algorithm.name", trust)
+        return sys.modules[make.__module__], make
+    if name not in FAMILIES:
+        raise ValueError(
+            configs.unknown(f"config.algorithm.name = {name!r}", [*FAMILIES, "module:make"])
+        )
+    module = importlib.import_module(f"aigc_jax.{name}.algorithm")
+    return module, module.make
+
+
+def _options(function: Callable, names: Mapping[str, Any], leave_out: tuple) -> dict[str, Any]:
+    """The schema of one section: keyword defaults, names for functions, `_args` beside names."""
+    found = configs.schema(function, leave_out)
+    found = {k: v.__name__ if inspect.isfunction(v) else v for k, v in found.items()}
+    named = [option for option in names if not isinstance(found[option], Mapping)]
+    return found | {f"{option}_args": {} for option in named}
+
+
+GIVEN = ("example", "tx", "axis_name")  # arguments of `make` that no config sets
+
+
+def complete(raw: Mapping[str, Any], trust: Collection[str] | None = None) -> dict[str, Any]:
+    """The config with every option of every section in place.
+
+    Raises:
+      ValueError: for an unknown section, key or name, or a value of the wrong type.
+    """
+    raw = dict(raw)
+    top = configs.schema(configs.run)
+    for key in raw:
+        if key not in top and key not in SECTIONS:
+            raise ValueError(configs.unknown(f"config.{key}", [*top, *SECTIONS]))
+        if key in SECTIONS and not isinstance(raw[key], Mapping):
+            raise ValueError(f"config.{key} = {raw[key]!r}: must be a dict")
+    full = configs.fill({k: v for k, v in raw.items() if k in top}, top, "config")
+    algorithm = dict(raw.get("algorithm", {}))
+    module, make = family(algorithm.pop("name", "gan"), trust)
+    accepted = _options(make, getattr(module, "NAMES", {}), (*GIVEN, "accumulate"))
+    name = raw.get("algorithm", {}).get("name", "gan")
+    full["algorithm"] = {"name": name} | configs.fill(algorithm, accepted, "config.algorithm")
+    full["optimizer"] = _complete_optimizers(raw.get("optimizer", {}), module)
+    full["data"] = configs.fill(raw.get("data", {}), data_schema(raw, trust), "config.data")
+    augment = configs.schema(preprocess.augment)
+    full["augment"] = configs.fill(raw.get("augment", {}), augment, "config.augment")
+    full["sampling"] = dict(raw.get("sampling", {}))
+    return full
+
+
+def configured(raw: Mapping[str, Any], overrides: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
+    """A config file's dict completed and overridden; the algorithm and data are named first."""
+    raw = {key: dict(v) if isinstance(v, Mapping) else v for key, v in raw.items()}
+    for key, value in overrides:
+        if key in ("algorithm.name", "data.name"):
+            raw.setdefault(key.partition(".")[0], {})["name"] = value
+    # Completed again, for an override is only checked by the type of the value that it replaces.
+    return complete(configs.override(complete(raw), overrides))
+
+
+def data_schema(raw: Mapping[str, Any], trust: Collection[str] | None) -> dict[str, Any]:
+    """The keys of the data section: those of the project's sets, or of the user's own function."""
+    name = str(raw.get("data", {}).get("name", ""))
+    if ":" not in name:
+        return configs.schema(data.options)
+    if trust is not None:
+        return {k: None for k in raw["data"]}
+    return {"name": name} | configs.schema(find(name, (), "config.data.name"))
+
+
+def _optimizers(module: ModuleType) -> Mapping[str, str]:
+    """{optimiser name: the option that says how many updates it takes per step, or ""}."""
+    return getattr(module, "OPTIMIZERS", {"model": ""})
+
+
+def _complete_optimizers(raw: Mapping[str, Any], module: ModuleType) -> dict[str, Any]:
+    accepted = _options(optim.make, {"learning_rate_schedule": schedules}, ("updates_per_step",))
+    for name in raw:
+        if name not in _optimizers(module):
+            raise ValueError(configs.unknown(f"config.optimizer.{name}", _optimizers(module)))
+    return {
+        name: configs.fill(raw.get(name, {}), accepted, f"config.optimizer.{name}")
+        for name in _optimizers(module)
+    }
+
+
+def optimizers(config: Mapping[str, Any], trust: Collection[str] | None = None) -> dict[str, Any]:
+    """{name: optax transformation} of `config.optimizer`, with frozen parameters masked."""
+    module, _ = family(config["algorithm"]["name"], trust)
+    built = {}
+    for name, counted_by in _optimizers(module).items():
+        where = f"config.optimizer.{name}"
+        section = dict(config["optimizer"][name])
+        names = {"learning_rate_schedule": schedules}
+        options = resolve(section, names, {"steps": config["steps"]}, where, trust)
+        per_step = config["algorithm"][counted_by] if counted_by else 1
+        tx = optim.make(**options, updates_per_step=per_step)
+        prefix = "" if name == "model" else f"{name}/"
+        tx = optim.frozen(tx, config["freeze"], prefix)
+        built[name] = optim.averaged_over("data", tx) if config["parallel"] == "pmap" else tx
+    return built
+
+
+def describe_data(config: Mapping[str, Any], tokenizer: Any = None) -> Info:
+    """What the data set is, without preparing it."""
+    section = config["data"]
+    if ":" in section["name"]:
+        return load_data(config, tokenizer).info
+    return data.describe(section, tokenizer)
+
+
+def load_data(config: Mapping[str, Any], tokenizer: Any = None) -> Dataset:
+    """The prepared data set; a user's own "module:function" gets its options as keywords."""
+    section = config["data"]
+    if ":" in section["name"]:
+        function = find(section["name"], (), "config.data.name")
+        return function(**{k: v for k, v in section.items() if k != "name"})
+    return data.load(section, tokenizer)
+
+
+def example_of(info: Info, batch_size: int) -> core.Example:
+    """One prepared batch in the abstract, from the facts about a data set."""
+    raw = {
+        name: jax.ShapeDtypeStruct((batch_size, *shape), np.dtype(info.dtypes[name]))
+        for name, shape in info.shapes.items()
+    }
+    batch = jax.eval_shape(preprocess.normalise, raw)
+    return core.Example(batch, info.num_classes, info.vocab)
+
+
+def algorithm(
+    config: Mapping[str, Any], example: core.Example, trust: Collection[str] | None = None
+) -> core.Algorithm:
+    """The algorithm of a completed config, averaged and guarded as it asks."""
+    module, make = family(config["algorithm"]["name"], trust)
+    section = {k: v for k, v in config["algorithm"].items() if k != "name"}
+    axis_name = "data" if config["parallel"] == "pmap" else None
+    offered = offered_by(config, example) | {"axis_name": axis_name}
+    names = getattr(module, "NAMES", {})
+    options = resolve(section, names, offered, "config.algorithm", trust)
+    if "axis_name" in inspect.signature(make).parameters:
+        options["axis_name"] = axis_name
+    tx = optimizers(config, trust)
+    made = make(example=example, tx=tx, accumulate=config["accumulate"], **options)
+    if config["ema_decay"]:
+        made = core.with_ema(made, config["ema_decay"], _averaged_networks(config, made))
+    return guarded(made)
+
+
+def offered_by(config: Mapping[str, Any], example: core.Example) -> dict[str, Any]:
+    """What a network class may ask for by declaring a field of that name."""
+    offered = {
+        "num_classes": example.num_classes,
+        "vocab": example.vocab,
+        "dtype": PRECISIONS[config["precision"]],
+        "steps": config["steps"],
+    }
+    if "latent_dim" in config["algorithm"]:
+        offered["latent_dim"] = config["algorithm"]["latent_dim"]
+    if not config["algorithm"].get("conditional", False):
+        offered["num_classes"] = 0
+    if "image" in example.batch:
+        offered["shape"] = example.batch["image"].shape[1:]
+    if "tokens" in example.batch:
+        offered["context"] = example.batch["tokens"].shape[1] - 1
+    return offered
+
+
+def _averaged_networks(config: Mapping[str, Any], made: core.Algorithm) -> tuple[str, ...]:
+    networks = tuple(core.shapes_of(made).params)
+    for name in config["ema_networks"]:
+        if name not in networks:
+            raise ValueError(configs.unknown(f"config.ema_networks = {name!r}", networks))
+    return config["ema_networks"] or tuple(n for n in networks if n != "discriminator")
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Rules between the values of a config.
+
+    Raises:
+      ValueError: naming the key, its value and the rule.
+    """
+    options = {
+        "precision": PRECISIONS,
+        "parallel": ("jit", "pmap"),
+        "keep_best_mode": ("min", "max"),
+    }
+    for key, accepted in options.items():
+        if config[key] not in accepted:
+            raise ValueError(configs.unknown(f"config.{key} = {config[key]!r}", accepted))
+    for key, least in LEAST.items():
+        if config[key] < least:
+            raise ValueError(f"config.{key} = {config[key]}: must be at least {least}")
+    if not 0 <= config["ema_decay"] < 1:
+        raise ValueError(
+            f"config.ema_decay = {config['ema_decay']}: must be from 0 up to but without 1"
+        )
+    configs.profiled_steps(config["profile_steps"])
+    for pattern in (*config["freeze"], *config["init_params"]):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"config: {pattern!r} is not a regular expression ({error})") from None
+    if config["batch_size"] % config["accumulate"]:
+        raise ValueError(
+            f"config.batch_size = {config['batch_size']}: must be a multiple of "
+            f"config.accumulate = {config['accumulate']}"
+        )
+    for key in ("steps", "log_every", "eval_every", "save_every"):
+        if config[key] % config["steps_per_call"]:
+            raise ValueError(
+                f"config.{key} = {config[key]}: must be a multiple of "
+                f"config.steps_per_call = {config['steps_per_call']}"
+            )
+    if config["keep_best"] and config["save_every"] % config["eval_every"]:
+        raise ValueError(
+            f"config.save_every = {config['save_every']}: must be a multiple of config.eval_every "
+            f"= {config['eval_every']} where config.keep_best names a metric"
+        )
+
+
+def check_patterns(config: Mapping[str, Any], params: core.PyTree) -> None:
+    """Every regex of `freeze` and `init_params` must match a parameter."""
+    leaves = jax.tree_util.tree_flatten_with_path(params)[0]
+    names = [core.path_name(path) for path, _ in leaves]
+    for key in ("freeze", "init_params"):
+        for pattern in config[key]:
+            if not any(re.search(pattern, name) for name in names):
+                raise ValueError(
+                    f"config.{key}: {pattern!r} matches no parameter. There are: {', '.join(names)}"
+                )
+
+
+def check_metric(
+    config: Mapping[str, Any], made: core.Algorithm, shapes: core.State, example: core.Example
+) -> None:
+    """`keep_best` must name something that evaluation measures."""
+    if not config["keep_best"]:
+        return
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    measured = set(jax.eval_shape(made.eval, shapes, example.batch, key)) - {"weight"}
+    if config["keep_best"] not in measured:
+        raise ValueError(configs.unknown(f"config.keep_best = {config['keep_best']!r}", measured))
+
+
+def run(config: Mapping[str, Any], info: Info, trust: Collection[str] | None = None) -> Run:
+    """Everything a completed config stands for; no data is read and nothing is compiled."""
+    check(config)
+    example = example_of(info, config["batch_size"])
+    made = algorithm(config, example, trust)
+    shapes = core.shapes_of(made)
+    check_patterns(config, shapes.params)
+    check_metric(config, made, shapes, example)
+    prepare = preprocess.prepare(config["augment"])
+    return Run(config, info, example, made, prepare, lambda key, raw: preprocess.normalise(raw))

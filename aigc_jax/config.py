@@ -1,0 +1,294 @@
+"""Run configs: plain nested dicts, read from a file, overridden on the command line, compared.
+
+A config names one experiment. `schema` of every section is the keyword signature of the function
+that reads it, so a typo is found before any work, by name.
+"""
+
+import ast
+import copy
+import difflib
+import hashlib
+import importlib.util
+import inspect
+import json
+import pathlib
+from collections.abc import Callable, Iterable, Mapping
+from types import UnionType
+from typing import Any, get_args
+
+# A run may be continued with other values of these: they change when things happen, not what.
+INTERVALS = (
+    *("steps", "log_every", "eval_every", "save_every", "eval_batches", "profile_steps"),
+    *("keep_last", "keep_best", "keep_best_mode", "num_samples", "sampling"),
+    *("data.manual_dir", "data.data_dir", "data.max_memory_gib"),
+)
+MESH = {"data": -1, "fsdp": 1, "tensor": 1}
+# Sections whose keys are names of the user's choice.
+FREE_FORM = ("penalties", "sampling")
+
+
+def run(
+    *,
+    seed: int = 0,
+    steps: int = 1000,
+    batch_size: int = 64,
+    accumulate: int = 1,
+    steps_per_call: int = 1,
+    precision: str = "float32",
+    deterministic: bool = False,
+    parallel: str = "jit",
+    mesh: Mapping[str, int] = MESH,
+    ema_decay: float = 0.0,
+    ema_networks: tuple = (),
+    init_from: str = "",
+    init_params: tuple = (),
+    freeze: tuple = (),
+    log_every: int = 50,
+    eval_every: int = 500,
+    eval_batches: int = 0,
+    save_every: int = 500,
+    keep_last: int = 2,
+    keep_best: str = "",
+    keep_best_mode: str = "min",
+    num_samples: int = 64,
+    profile_steps: str = "",
+) -> None:
+    """The schema of a config's top level, beside its sections.
+
+    Args:
+      seed: feeds initial values, noise, data order, evaluation and samples.
+      steps: updates in all.
+      batch_size: examples of one update over all devices.
+      accumulate: microbatches of one update, held in memory one at a time.
+      steps_per_call: updates per dispatch; 1 is best on a CPU, more on accelerators.
+      precision: "float32" or "bfloat16" compute; parameters stay float32.
+      deterministic: on a GPU, only kernels that give the same bits every time.
+      parallel: "jit" (any mesh) or "pmap" (data-parallel).
+      mesh: devices along each axis; -1 is all that remain.
+      ema_decay: decay of the averaged parameters, 0 keeps none.
+      ema_networks: the networks that are averaged; () is all that sampling uses.
+      init_from: workdir of a run to start from.
+      init_params: path regexes of what is loaded from it; () is everything, which must fit.
+      freeze: path regexes of parameters that stay as they are.
+      log_every, eval_every, save_every: steps between rows, evaluations, checkpoints.
+      eval_batches: batches of the evaluation split to use, 0 is all.
+      keep_last: checkpoints kept; beside them the best by the metric `keep_best`
+        ("" keeps none) in `keep_best_mode`, "min" or "max".
+      num_samples: samples drawn at every evaluation.
+      profile_steps: "A:B" writes a profiler trace of steps A to B.
+    """
+
+
+def schema(function: Callable, leave_out: Iterable[str] = ()) -> dict[str, Any]:
+    """{name: default} of the keyword parameters that a config may set.
+
+    A type stands where there is no default, and a union such as `int | None` where it is None.
+    """
+    parameters = inspect.signature(function).parameters.values()
+    chosen = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in set(leave_out)]
+    return {p.name: _default_or_type(p) for p in chosen}
+
+
+def _default_or_type(parameter: inspect.Parameter) -> Any:
+    if parameter.default is not None and parameter.default is not parameter.empty:
+        return parameter.default
+    annotation = parameter.annotation
+    kinds = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    # Only plain types can be checked with `isinstance`.
+    plain = all(type(kind) is type and kind is not parameter.empty for kind in kinds)
+    kind = annotation if plain else object
+    return kind | None if parameter.default is None else kind
+
+
+def load(spec: str) -> dict[str, Any]:
+    """The config of "file.py", "file.py:argument" or a stored "config.json".
+
+    Raises:
+      ValueError: if the file does not exist, has no `get_config` or no such argument.
+    """
+    path, _, argument = spec.partition(":")
+    if not pathlib.Path(path).is_file():
+        raise ValueError(f"--config={spec}: no such file; give a .py with get_config, or a .json")
+    if path.endswith(".json"):
+        return _stored(path)
+    module_spec = importlib.util.spec_from_file_location("aigc_jax_config", path)
+    module = importlib.util.module_from_spec(module_spec)
+    module_spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise ValueError(f"--config={spec}: {path} has no function get_config(argument)")
+    config = module.get_config(argument)
+    return config.to_dict() if hasattr(config, "to_dict") else copy.deepcopy(config)
+
+
+def _stored(path: str) -> dict[str, Any]:
+    try:
+        stored = json.loads(pathlib.Path(path).read_text())
+    except ValueError as error:
+        raise ValueError(f"--config={path}: is not JSON ({error})") from None
+    if not isinstance(stored, Mapping):
+        raise ValueError(f"--config={path}: must be an object, such as the config.json of a run")
+    return stored.get("config", stored)
+
+
+def variant(config: Mapping[str, Any], argument: str, **data: Any) -> dict[str, Any]:
+    """`config` itself, or for the argument "test" the same model on `data` for a few steps.
+
+    `data` names an embedded set of the same modality, so that ":test" runs in seconds anywhere.
+
+    Raises:
+      ValueError: for any other argument.
+    """
+    if not argument:
+        return dict(config)
+    if argument != "test":
+        raise ValueError(unknown(f"the config's argument {argument!r}", ["test"]))
+    few = dict(steps=4, batch_size=8, log_every=1, eval_every=2, save_every=2)
+    return {**config, **few, "num_samples": 4, "eval_batches": 2, "data": data}
+
+
+def unknown(key: str, known: Iterable[str]) -> str:
+    """The message for a name that is not there: the nearest one, and all of them.
+
+    `key` ends in that name: "config.stepps", or "config.parallel = 'jitt'".
+    """
+    known = sorted(known)
+    name = key.rpartition(" = ")[2].strip("'") if " = " in key else key.rpartition(".")[2]
+    near = difflib.get_close_matches(name, known, 1, 0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    return f"{key}: unknown{hint} Accepted: {', '.join(known) or 'nothing'}"
+
+
+def fill(section: Mapping[str, Any], defaults: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """`section` completed from `defaults`, as `schema` gives them.
+
+    Raises:
+      ValueError: for a key that `defaults` lacks, a value of another type, or one that is missing.
+    """
+    for key in section:
+        if key not in defaults:
+            raise ValueError(unknown(f"{where}.{key}", defaults))
+    filled = {}
+    for key, default in defaults.items():
+        if key in section:
+            filled[key] = typed(section[key], default, f"{where}.{key}")
+        elif isinstance(default, type):
+            raise ValueError(f"{where}.{key}: must be given, and be of type {default.__name__}")
+        else:
+            filled[key] = None if isinstance(default, UnionType) else copy.deepcopy(default)
+    return filled
+
+
+def typed(value: Any, default: Any, key: str) -> Any:
+    """`value` as the type of `default`, or as the type `default`; None stands for any.
+
+    An int may stand for a float, a list for a tuple.
+
+    Raises:
+      ValueError: if it is of another type.
+    """
+    if default is None:
+        return value
+    if isinstance(default, Mapping) and isinstance(value, Mapping):
+        return fill(value, default, key) if default else dict(value)
+    kind = default if isinstance(default, type | UnionType) else type(default)
+    if isinstance(value, kind) and not (isinstance(value, bool) and kind in (int, int | None)):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and isinstance(0.0, kind):
+        return float(value)
+    if isinstance(value, list) and isinstance((), kind):
+        return tuple(value)
+    name = kind.__name__ if isinstance(kind, type) else kind
+    example = "" if default is kind else f", e.g. {default!r}"
+    raise ValueError(f"{key} = {value!r}: must be of type {name}{example}")
+
+
+def parse(text: str, default: Any, key: str) -> Any:
+    """The value of a command-line override, read as the type of what it replaces."""
+    if isinstance(default, str):
+        return text
+    if isinstance(default, bool) and text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    if value is None:
+        return None
+    if isinstance(default, tuple) and not isinstance(value, list | tuple):
+        value = tuple(part for part in str(text).split(",") if part)
+    return typed(value, default, key)
+
+
+def override(config: dict[str, Any], assignments: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """The config with each ("algorithm.beta", "4") put in place, by the type it had.
+
+    Another name ("algorithm.decoder") drops the arguments of the old one ("decoder_args").
+    """
+    config = copy.deepcopy(config)
+    for dotted, text in sorted(assignments, key=lambda pair: pair[0]):
+        *parents, name = dotted.split(".")
+        section, path = config, "config"
+        for parent in parents:
+            path += f".{parent}"
+            sections = [key for key in section if isinstance(section[key], dict)]
+            if parent not in sections:
+                raise ValueError(unknown(path, sections))
+            section = section[parent]
+        if name not in section and not (parents and _free_form(parents[-1])):
+            raise ValueError(unknown(f"config.{dotted}", section))
+        if f"{name}_args" in section and text != section[name]:
+            section[f"{name}_args"] = {}
+        default = {} if _free_form(name) else section.get(name)
+        section[name] = parse(text, default, f"config.{dotted}")
+    return config
+
+
+def _free_form(section: str) -> bool:
+    return section.endswith("_args") or section in FREE_FORM
+
+
+def profiled_steps(spec: str) -> tuple[int, int] | None:
+    """(A, B) of "A:B", None of "".
+
+    Raises:
+      ValueError: if it is not two numbers in order.
+    """
+    if not spec:
+        return None
+    first, _, last = spec.partition(":")
+    if not (first.isdigit() and last.isdigit() and int(first) < int(last)):
+        raise ValueError(f"config.profile_steps = {spec!r}: must be A:B with A < B, e.g. 10:20")
+    return int(first), int(last)
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"algorithm.beta": 1.0, ...}, with lists for tuples as JSON has them."""
+    flat = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes a run this run: its flat config without intervals, totals and places."""
+    flat = flatten(config)
+    return {
+        k: v for k, v in flat.items() if k not in INTERVALS and k.split(".")[0] not in INTERVALS
+    }
+
+
+def digest(config: Mapping[str, Any]) -> str:
+    """Sha256 of `identity`, 16 hexadecimal digits."""
+    text = json.dumps(identity(config), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Lines "key: old -> new" of what makes `new` another run than `old`."""
+    a, b = (json.loads(json.dumps(identity(c))) for c in (old, new))
+    missing = "(absent)"
+    keys = sorted(k for k in a | b if a.get(k, missing) != b.get(k, missing))
+    return [f"{k}: {a.get(k, missing)} -> {b.get(k, missing)}" for k in keys]

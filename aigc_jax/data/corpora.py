@@ -1,0 +1,121 @@
+"""Texts in two parts: tiny_shakespeare, Python's own sources, or a text file of the user's."""
+
+import hashlib
+import os
+import pathlib
+import platform
+import sysconfig
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from aigc_jax.data import text_builders
+from aigc_jax.data.cache import cached
+
+NOT_PYTHON_TEXT = {"site-packages", "dist-packages", "test", "tests", "idle_test", "idlelib"}
+SHAKESPEARE_CHARACTERS = "\n !$&',-.3:;?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+class Corpus(NamedTuple):
+    """A text in two parts: str, or bytes where it need not be UTF-8."""
+
+    train: str | bytes
+    validation: str | bytes
+    fingerprint: Mapping[str, Any]  # sha256 and size
+
+
+def as_bytes(part: str | bytes) -> bytes:
+    """A part as UTF-8."""
+    return part if isinstance(part, bytes) else part.encode()
+
+
+def as_text(part: str | bytes) -> str:
+    """A part as characters; U+FFFD stands for what is not UTF-8."""
+    return part if isinstance(part, str) else part.decode("utf-8", "replace")
+
+
+def read(config: Mapping[str, Any]) -> Corpus:
+    """The text that `config["name"]` names: a known set, or a path."""
+    if config["name"] == "tiny_shakespeare":
+        return shakespeare(config["manual_dir"], pathlib.Path(config["data_dir"]))
+    if config["name"] == "python_text":
+        return python_text(pathlib.Path(sysconfig.get_path("stdlib")))
+    return own_file(pathlib.Path(config["name"]))
+
+
+def outline(config: Mapping[str, Any]) -> Corpus:
+    """A text of the same lengths and characters, had without downloading anything."""
+    if config["name"] != "tiny_shakespeare":
+        return read(config)
+    remote, train = text_builders.SHAKESPEARE["input.txt"], text_builders.SHAKESPEARE_TRAIN
+    text = SHAKESPEARE_CHARACTERS.ljust(remote.size)
+    fingerprint = {"sha256": remote.sha256, "bytes": remote.size}
+    return Corpus(text[:train], text[train:], fingerprint)
+
+
+def shakespeare(manual_dir: str | os.PathLike | None, data_dir: pathlib.Path) -> Corpus:
+    """tiny_shakespeare (Karpathy 2015), 1,115,394 characters; the last 10 % are for validation.
+
+    Raises what `download.fetch` does.
+    """
+
+    def prepared():
+        builder = text_builders.tiny_shakespeare(manual_dir, data_dir)
+        builder.download_and_prepare()
+        source = builder.as_data_source()
+        return {split: np.frombuffer(source[split][0]["text"], np.uint8) for split in source}
+
+    folder = data_dir / "arrays" / f"tiny_shakespeare-{text_builders.VERSION}"
+    text = {split: raw.tobytes().decode() for split, raw in cached(folder, prepared).items()}
+    remote = text_builders.SHAKESPEARE["input.txt"]
+    fingerprint = {"sha256": remote.sha256, "bytes": remote.size}
+    return Corpus(text["train"], text["validation"], fingerprint)
+
+
+def own_file(path: pathlib.Path) -> Corpus:
+    """A UTF-8 text file; the last 10 % of its characters are for validation.
+
+    Raises:
+      ValueError: the file cannot be read or is not UTF-8; names the offset of the first bad byte.
+    """
+    try:
+        raw = path.read_bytes()
+        text = raw.decode("utf-8")
+    except OSError as error:
+        raise ValueError(
+            f"data.name = {str(path)!r}: cannot be read ({error.strerror}); accepted is the path "
+            "of a UTF-8 text file"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"data.name = {str(path)!r}: byte {raw[error.start]:#04x} at offset {error.start} is "
+            f"not UTF-8 ({error.reason}); accepted is UTF-8 text"
+        ) from error
+    cut = len(text) * 9 // 10
+    fingerprint = {"sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw)}
+    return Corpus(text[:cut], text[cut:], fingerprint)
+
+
+def python_text(root: pathlib.Path) -> Corpus:
+    """The `*.py` files under `root` in sorted order, without installed packages, tests and IDLE.
+
+    A file is for validation when the SHA-256 of its path below `root` is divisible by 20. The
+    fingerprint's sha256 is that of the training bytes followed by the validation bytes.
+    """
+    names = []
+    for folder, below, files in os.walk(root):
+        below[:] = [name for name in below if name not in NOT_PYTHON_TEXT]
+        inside = pathlib.Path(folder).relative_to(root)
+        names += [(inside / name).as_posix() for name in files if name.endswith(".py")]
+    parts = {False: [], True: []}
+    for name in sorted(names):
+        digest = int(hashlib.sha256(name.encode()).hexdigest(), 16)
+        parts[digest % 20 == 0].append((root / name).read_bytes())
+    train, validation = b"".join(parts[False]), b"".join(parts[True])
+    fingerprint = {
+        "sha256": hashlib.sha256(train + validation).hexdigest(),
+        "bytes": len(train) + len(validation),
+        "python": platform.python_version(),
+    }
+    return Corpus(train, validation, fingerprint)

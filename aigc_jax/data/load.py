@@ -1,0 +1,132 @@
+"""The front door: a data set by its name or path."""
+
+import difflib
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from aigc_jax.data import builders, folder, images, music, prepared, text
+from aigc_jax.data.dataset import Dataset, Info
+
+TEXTS = ("python_text", "tiny_shakespeare")
+MUSIC = ("jsb_chorales",)
+POSITIVE = ("image_size", "channels", "context", "vocab_size", "limit", "max_memory_gib")
+
+
+def options(
+    *,
+    name: str,
+    manual_dir: str | None = None,
+    data_dir: str | None = None,
+    image_size: int | None = None,
+    channels: int | None = None,
+    context: int = 64,
+    tokenizer: str = "auto",
+    vocab_size: int = 1024,
+    limit: int | None = None,
+    max_memory_gib: float = 1.0,
+) -> dict[str, Any]:
+    """The data section of a config, checked and completed.
+
+    Args:
+      name: a known set, the path of a folder of images or of a UTF-8 text file, or a set that TFDS
+        has prepared under `data_dir`.
+      manual_dir: folder with original files, looked for in `manual_dir/<set>/` and in
+        `manual_dir`; by default the environment variable AIGC_MANUAL_DIR.
+      data_dir: where sets are prepared and cached; by default .data in the current folder.
+      image_size: resizes images to squares of so many pixels.
+      channels: 1, 3 or 4; by default what the images have.
+      context: tokens that a model of text or music sees, T.
+      tokenizer: of text: "auto", "char", "byte" or "bpe".
+      vocab_size: of a BPE tokenizer.
+      limit: only the first so many images, or characters of text, are trained on.
+      max_memory_gib: images that take more than this decoded are streamed.
+
+    Raises:
+      ValueError: names the key, its value and what is accepted.
+    """
+    config = dict(locals())
+    for key in POSITIVE:
+        value = config[key]
+        number = isinstance(value, int) or (key == "max_memory_gib" and isinstance(value, float))
+        if value is not None and not (number and value > 0):
+            raise ValueError(f"data.{key} = {value!r}: accepted is a number above 0, or None")
+    if channels not in (None, *images.MODES):
+        raise ValueError(f"data.channels = {channels!r}: accepted are {sorted(images.MODES)}")
+    config["manual_dir"] = manual_dir or os.environ.get("AIGC_MANUAL_DIR")
+    config["data_dir"] = data_dir or ".data"
+    return config
+
+
+def _unknown(config: Mapping[str, Any]) -> ValueError:
+    name = config["name"]
+    known = sorted([*builders.SETS, *TEXTS, *MUSIC])
+    others = prepared.names(config["data_dir"])
+    near = difflib.get_close_matches(str(name), [*known, *others], 1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return ValueError(
+        f"data.name = {name!r}: {hint}Accepted are {', '.join(known)}, the path of a folder of "
+        "images or of a UTF-8 text file, and what TFDS has prepared in array_record under "
+        f"{config['data_dir']} ({', '.join(others) or 'nothing so far'})"
+    )
+
+
+def _image_origin(config: Mapping[str, Any]) -> images.Origin | None:
+    """The image set that a config names, if it names one."""
+    name = config["name"]
+    if name in builders.SETS:
+        return images.known(name, config["manual_dir"], config["data_dir"])
+    if name and pathlib.Path(name).is_dir():
+        return folder.origin(name, config["image_size"], config["channels"])
+    found = prepared.find(name, config["data_dir"])
+    return prepared.origin(name, found, config["image_size"]) if found else None
+
+
+def _token_set(config: Mapping[str, Any]) -> Any:
+    """The module, `text` or `music`, that knows the set that a config names, if there is one."""
+    name = config["name"]
+    if name in MUSIC:
+        return music
+    if name in TEXTS or pathlib.Path(name).is_file():
+        return text
+    return None
+
+
+def describe(config: Mapping[str, Any], tokenizer: Any = None) -> Info:
+    """What is known of a data set without preparing it: takes milliseconds, downloads nothing.
+
+    Of a folder of images only names, sizes and one header are read.
+
+    Args:
+      config: keywords of `options`.
+      tokenizer: of a pretrained run, for text and music.
+
+    Raises:
+      ValueError: nothing has that name (says what does), or the folder or file is unusable.
+    """
+    config = options(**config)
+    tokens = _token_set(config)
+    if tokens:
+        return tokens.describe(config, tokenizer)
+    origin = _image_origin(config)
+    if not origin:
+        raise _unknown(config)
+    return images.describe(origin, config["image_size"], config["channels"], config["limit"])
+
+
+def load(config: Mapping[str, Any], tokenizer: Any = None) -> Dataset:
+    """The prepared data set; arguments and errors as in `describe`.
+
+    Raises:
+      FileNotFoundError: neither network nor files; says which files to put where.
+    """
+    config = options(**config)
+    tokens = _token_set(config)
+    if tokens:
+        return tokens.load(config, tokenizer)
+    origin = _image_origin(config)
+    if not origin:
+        raise _unknown(config)
+    chosen = ("data_dir", "image_size", "channels", "limit", "max_memory_gib")
+    return images.load(origin, **{key: config[key] for key in chosen})

@@ -1,0 +1,149 @@
+"""Four-voice music as next-token data: jsb_chorales, frame by frame and voice by voice.
+
+A piece of F frames is one start token and then 4 F notes: soprano, alto, tenor and bass of the
+first sixteenth note, then of the second one. Likelihoods are of notes only, all of them.
+
+A configuration holds `data_dir`, `manual_dir`, `context` (T), `tokenizer` ("auto" or "music") and
+`limit` (training pieces; None: all). `load.options` completes it.
+"""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from aigc_jax.data import text_builders, tokenizers
+from aigc_jax.data.cache import cached
+from aigc_jax.data.dataset import Dataset, Info
+from aigc_jax.data.tokenizers import Tokenizer
+from aigc_jax.data.windows import eval_count, eval_windows, piece_windows
+
+VOICES = 4
+# The pieces' lengths in sixteenth notes, in the order of the file.
+FRAMES = {
+    "train": (
+        "192 228 208 432 260 212 292 180 132 192 208 272 260 132 196 456 208 452 352 196 196 "
+        "224 196 384 196 392 212 212 164 196 176 132 180 100 232 260 224 160 308 260 228 340 "
+        "192 332 372 304 336 240 208 148 404 244 228 132 132 272 260 260 276 132 260 196 196 "
+        "228 180 228 192 156 196 228 432 132 336 304 164 516 228 192 132 240 208 228 244 260 "
+        "260 304 132 420 228 164 328 260 196 228 132 220 164 304 164 260 452 208 244 196 240 "
+        "196 204 260 260 292 228 176 228 344 260 340 304 176 256 288 200 164 512 260 260 320 "
+        "228 260 288 260 164 196 164 260 272 164 436 388 192 244 308 408 292 208 256 196 132 "
+        "332 164 252 180 148 244 304 180 260 196 192 288 308 132 276 480 132 244 260 260 132 "
+        "196 260 252 192 208 264 196 216 192 192 272 164 436 260 256 228 192 256 260 240 288 "
+        "196 180 260 192 132 244 276 272 196 180 196 260 304 196 164 164 228 244 164 212 356 "
+        "132 256 384 228 256 228 192 304 132 196 256 436 260 260 244 196 148 228 164"
+    ),
+    "validation": (
+        "196 208 196 148 216 196 196 148 260 164 244 256 276 148 148 260 208 180 228 176 160 "
+        "552 196 448 160 352 208 192 196 576 148 244 180 276 392 260 228 148 164 576 196 260 "
+        "244 360 244 224 276 272 164 412 236 256 388 164 180 432 128 164 292 132 164 180 276 "
+        "196 260 208 180 216 228 340 132 224 228 260 164 420"
+    ),
+    "test": (
+        "228 196 196 196 228 260 372 196 272 256 128 292 228 192 156 180 276 320 276 404 196 "
+        "436 260 336 128 164 176 228 132 196 640 196 448 132 260 284 292 164 228 196 580 228 "
+        "164 228 272 244 256 192 144 196 164 196 224 256 180 192 260 148 360 324 228 228 224 "
+        "132 304 212 208 196 404 196 468 164 240 196 156 244 348"
+    ),
+}
+EVAL_SPLIT = "test"
+
+
+def describe(config: Mapping[str, Any], tokenizer: Tokenizer | None = None) -> Info:
+    """Sizes and shapes, without preparing anything. Raises what `load` does."""
+    _check(config, tokenizer)
+    context = config["context"]
+    frames = {split: _kept(_lengths(split), config, split) for split in FRAMES}
+    sizes = {
+        split: sum(eval_count(1 + VOICES * count, context) for count in counts)
+        for split, counts in frames.items()
+    }
+    remote = text_builders.CHORALES["Jsb16thSeparated.json"]
+    return Info(
+        name="jsb_chorales",
+        sizes={**sizes, "train": sum(frames["train"])},
+        eval_split=EVAL_SPLIT,
+        shapes={"tokens": (context + 1,), "mask": (context,)},
+        dtypes={"tokens": "int32", "mask": "float32"},
+        vocab=len(tokenizers.MUSIC_WORDS),
+        fingerprint={"sha256": remote.sha256, "bytes": remote.size},
+    )
+
+
+def load(config: Mapping[str, Any], tokenizer: Tokenizer | None = None) -> Dataset:
+    """Training windows that start at every frame, and test windows with every note once.
+
+    The first token of a training window is the one before its first frame, so that position i
+    always predicts voice i mod 4. No window goes over a piece's end: `mask` is 0 behind it.
+
+    Raises:
+      ValueError: another tokenizer than the music one, or a context that is not whole frames.
+    """
+    info = describe(config, tokenizer)
+    context = info.shapes["tokens"][0] - 1
+    arrays = _prepared(config)
+    train, test = (_kept(_pieces(arrays, s), config, s) for s in ("train", EVAL_SPLIT))
+    return Dataset(
+        info,
+        piece_windows(train, context, stride=VOICES),
+        eval_windows(test, context),
+        tokenizers.music(),
+    )
+
+
+def notes(frames: np.ndarray) -> np.ndarray:
+    """Token ids [1 + 4 F] of a piece, from MIDI pitches [F, 4] where -1 is silence."""
+    first, silence = tokenizers.MUSIC_WORDS.index("36"), tokenizers.MUSIC_WORDS.index(".")
+    ids = np.where(frames < 0, silence, frames - 36 + first).reshape(-1)
+    return np.concatenate([[tokenizers.music().start], ids]).astype(np.int32)
+
+
+def _check(config: Mapping[str, Any], tokenizer: Tokenizer | None) -> None:
+    asked, context = config["tokenizer"], config["context"]
+    given = asked if tokenizer is None else tokenizer.name
+    if asked not in ("auto", "music") or given not in ("auto", "music"):
+        raise ValueError(
+            f"data.tokenizer = {asked!r}, given is {given!r}: jsb_chorales accepts only the music "
+            "tokenizer, which is what 'auto' means"
+        )
+    if context < VOICES or context % VOICES:
+        raise ValueError(
+            f"data.context = {context}: music has {VOICES} tokens per frame; accepted are "
+            f"multiples of {VOICES}"
+        )
+
+
+def _lengths(split: str) -> list[int]:
+    return [int(count) for count in FRAMES[split].split()]
+
+
+def _kept(pieces: Sequence, config: Mapping[str, Any], split: str) -> Sequence:
+    """The first `limit` training pieces, and the same share of another split, at least one."""
+    limit, total = config["limit"], len(FRAMES["train"].split())
+    if not limit or limit >= total:
+        return pieces
+    return pieces[: limit if split == "train" else -(-len(pieces) * limit // total)]
+
+
+def _prepared(config: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """All frames int16 [sum of F, 4] of each split, by its name, in the order of the file."""
+    data_dir = pathlib.Path(config["data_dir"])
+
+    def stacked(source):
+        examples = sorted(source.__getitems__(range(len(source))), key=lambda e: e["index"])
+        return np.concatenate([example["frames"] for example in examples])
+
+    def prepare():
+        builder = text_builders.jsb_chorales(config["manual_dir"], data_dir)
+        builder.download_and_prepare()
+        return {split: stacked(source) for split, source in builder.as_data_source().items()}
+
+    return cached(data_dir / "arrays" / f"jsb_chorales-{text_builders.VERSION}", prepare)
+
+
+def _pieces(arrays: Mapping[str, np.ndarray], split: str) -> list[np.ndarray]:
+    """Token ids of each piece of a split."""
+    borders = np.cumsum(_lengths(split))[:-1]
+    return [notes(frames) for frames in np.split(arrays[split], borders)]

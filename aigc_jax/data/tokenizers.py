@@ -1,0 +1,176 @@
+"""Text to integers and back: characters, bytes, locally trained BPE, and notes.
+
+A tokenizer is a tuple of pure functions. What it was made of is JSON, so that it lives inside a
+checkpoint: `from_json(to_json(tokenizer))` is the same tokenizer.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+MUSIC_WORDS = ("|", ".", *map(str, range(36, 82)))  # start of a piece, silence, MIDI pitches
+
+
+class Tokenizer(NamedTuple):
+    """`decode(encode(text)) == text` for what `encode` accepts; in music but for white space."""
+
+    name: str  # "char", "byte", "bpe" or "music"
+    vocab: int  # ids are 0 .. vocab - 1
+    encode: Callable[[str], np.ndarray]  # text -> int32 [length]
+    decode: Callable[[Sequence[int]], str]  # ids [length] -> text
+    start: int  # the id from which a generation without a prompt goes on
+    content: Mapping[str, Any]  # what it is made of, as JSON
+
+
+def _unknown(unit: str, value: str, position: int, known: Sequence[str]) -> ValueError:
+    listed = " ".join(map(repr, known[:100])) + (" ..." if len(known) > 100 else "")
+    return ValueError(
+        f"{unit} {value!r} at position {position} is outside the vocabulary of the {len(known)} "
+        f"known {unit}s: {listed}"
+    )
+
+
+def char(text: str) -> Tokenizer:
+    """One id per character; the vocabulary is the sorted characters of `text`.
+
+    `encode` raises ValueError at a character outside it.
+    """
+    return _of_characters("".join(sorted(set(text))))
+
+
+def _code_points(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+
+
+def _of_characters(characters: str) -> Tokenizer:
+    if not characters:
+        raise ValueError("a char tokenizer needs a text with at least one character, got none")
+    known = _code_points(characters)
+
+    def encode(text):
+        codes = _code_points(text)
+        ids = np.minimum(np.searchsorted(known, codes), len(known) - 1)
+        strange = known[ids] != codes
+        if strange.any():
+            position = int(np.argmax(strange))
+            raise _unknown("character", text[position], position, characters)
+        return ids.astype(np.int32)
+
+    def decode(ids):
+        return "".join(characters[i] for i in np.asarray(ids).tolist())
+
+    content = {"name": "char", "characters": characters}
+    start = max(characters.find("\n"), 0)
+    return Tokenizer("char", len(characters), encode, decode, start, content)
+
+
+def byte() -> Tokenizer:
+    """One id per byte of UTF-8, vocabulary 256.
+
+    `encode` also takes bytes; `decode` shows what is not UTF-8 as U+FFFD.
+    """
+
+    def encode(text):
+        raw = text if isinstance(text, bytes) else text.encode()
+        return np.frombuffer(raw, np.uint8).astype(np.int32)
+
+    def decode(ids):
+        return np.asarray(ids, np.uint8).tobytes().decode("utf-8", "replace")
+
+    return Tokenizer("byte", 256, encode, decode, ord("\n"), {"name": "byte"})
+
+
+def bpe(text: str, vocab_size: int) -> Tokenizer:
+    """Byte-level byte-pair encoding trained on `text`: deterministic, without network.
+
+    The vocabulary is the 256 bytes and the vocab_size - 256 most useful merges (Sennrich et al.,
+    2016, arXiv:1508.07909), so every text has an encoding. Lines are encoded one by one.
+
+    Raises:
+      ValueError: `vocab_size` is at most 256, or more than the text has pairs to merge.
+    """
+    from tokenizers import Tokenizer as Model
+    from tokenizers import decoders, models, pre_tokenizers, trainers
+
+    if vocab_size <= 256:
+        raise ValueError(f"vocab_size = {vocab_size}: BPE needs more than the 256 bytes")
+    model = Model(models.BPE())
+    model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    model.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    model.train_from_iterator(text.splitlines(keepends=True), trainer)
+    if model.get_vocab_size() < vocab_size:
+        raise ValueError(
+            f"vocab_size = {vocab_size}: the training text of {len(text)} characters has pairs for "
+            f"{model.get_vocab_size()} tokens only; at most that many are accepted"
+        )
+    return _of_merges(model.to_str())
+
+
+def _of_merges(serialised: str) -> Tokenizer:
+    from tokenizers import Tokenizer as Model
+
+    model = Model.from_str(serialised)
+
+    def encode(text):
+        pieces = [piece.ids for piece in model.encode_batch_fast(text.splitlines(keepends=True))]
+        return np.concatenate([np.zeros(0, np.int32), *pieces]).astype(np.int32)
+
+    def decode(ids):
+        return model.decode(np.asarray(ids).tolist())
+
+    start = int(encode("\n")[0])
+    content = {"name": "bpe", "model": serialised}
+    return Tokenizer("bpe", model.get_vocab_size(), encode, decode, start, content)
+
+
+def music() -> Tokenizer:
+    """One id per word of four-voice music: "|" starts a piece, "." is silence, else a MIDI pitch.
+
+    Text holds one frame per line, soprano to bass: "| 72 67 64 48". `encode` raises ValueError at
+    another word.
+    """
+    id_of = {word: i for i, word in enumerate(MUSIC_WORDS)}
+
+    def encode(text):
+        words = text.split()
+        for position, word in enumerate(words):
+            if word not in id_of:
+                raise _unknown("note", word, position, MUSIC_WORDS)
+        return np.array([id_of[word] for word in words], np.int32)
+
+    def decode(ids):
+        lines, voices = [], 0
+        for word in (MUSIC_WORDS[i] for i in np.asarray(ids).tolist()):
+            voices = 0 if word == "|" else voices % 4 + 1
+            lines.append(word + ("\n" if voices == 4 else " "))
+        return "".join(lines)
+
+    return Tokenizer("music", len(MUSIC_WORDS), encode, decode, id_of["|"], {"name": "music"})
+
+
+def to_json(tokenizer: Tokenizer) -> dict[str, Any]:
+    """What `from_json` makes the same tokenizer of."""
+    return dict(tokenizer.content)
+
+
+def from_json(content: Mapping[str, Any]) -> Tokenizer:
+    """The tokenizer that `to_json` described.
+
+    Raises:
+      ValueError: the content names no kind of tokenizer that exists.
+    """
+    make = {
+        "char": lambda: _of_characters(content["characters"]),
+        "byte": byte,
+        "bpe": lambda: _of_merges(content["model"]),
+        "music": music,
+    }
+    if content.get("name") not in make:
+        raise ValueError(f"tokenizer {content.get('name')!r} is not one of {', '.join(make)}")
+    return make[content["name"]]()

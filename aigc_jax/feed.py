@@ -1,0 +1,59 @@
+"""Raw batches for the compiled calls: indices of data on the device, or streamed batches."""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from aigc_jax.data import pipeline
+from aigc_jax.data.dataset import Split
+from aigc_jax.data.order import step_indices
+
+
+def passed_through(arrays: Any, item: Any) -> Any:
+    """The `gather` of streamed data: the item is the batch."""
+    return item
+
+
+def gather_of(split: Split) -> Any:
+    """How the compiled call turns an item into a raw batch."""
+    return split.gather if split.arrays is not None else passed_through
+
+
+def training_items(
+    split: Split, *, seed: int, cursor: int, batch_size: int, batches_per_step: int, steps: int
+) -> Iterator[Any]:
+    """Endless items [steps, batches_per_step * batch_size, ...] from batch `cursor` on."""
+    if split.arrays is not None:
+        while True:
+            item = []
+            for _ in range(steps):
+                item.append(step_indices(seed, cursor, batch_size, batches_per_step, split.length))
+                cursor += batches_per_step
+            yield np.stack(item).astype(np.int32)
+    stream = pipeline.stream(
+        split, seed=seed, cursor=cursor, batch=batch_size, batches=batches_per_step
+    )
+    while True:
+        pieces = list(itertools.islice(stream, steps))
+        yield {name: np.stack([p[name] for p in pieces]) for name in pieces[0]}
+
+
+def evaluation_items(
+    split: Split, batch_size: int, batches: int = 0
+) -> Iterator[tuple[Any, np.ndarray]]:
+    """(item, weight f32 [B]) over the split in order; the last is filled up with weight 0.
+
+    `batches` is how many to take, 0 all.
+    """
+    starts = range(0, split.length, batch_size)
+    for start in starts[:batches] if batches else starts:
+        rows = np.arange(start, start + batch_size)
+        weight = (rows < split.length).astype(np.float32)
+        rows = np.minimum(rows, split.length - 1).astype(np.int32)
+        if split.arrays is not None:
+            yield rows, weight
+        else:
+            examples = [split.source[int(row)] for row in rows]
+            yield {k: np.stack([e[k] for e in examples]) for k in examples[0]}, weight

@@ -1,0 +1,255 @@
+"""The adversarial game: a generator and a discriminator that learn against each other in turn.
+
+One step is `n_critic` discriminator updates, each on its own real examples and its own noise, and
+then one generator update with noise of its own. Metrics, means over the batch and over the critic
+updates of a step:
+
+- `d_loss`, `g_loss`: the losses without penalties; `d_real`, `d_fake`: logits in the
+  discriminator's updates;
+- one per penalty, under its function's name, before its weight;
+- `d_grad_norm`, `g_grad_norm`: global norms before clipping.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from aigc_jax import core, schedules
+from aigc_jax.core import Algorithm, Batch, Example, Metrics, PyTree, State
+from aigc_jax.gan import checks, losses, networks, penalties
+
+NAMES = {
+    "generator": networks,
+    "discriminator": networks,
+    "loss": losses,
+    "penalties": penalties,
+    "penalties_schedule": schedules,
+}
+# The optimisers, and the option that counts the updates of each in one step.
+OPTIMIZERS = {"generator": "", "discriminator": "n_critic"}
+
+
+class Game(NamedTuple):
+    """What the functions below share: the players, their loss and how they take turns."""
+
+    generator: nn.Module
+    discriminator: nn.Module
+    tx: Mapping[str, optax.GradientTransformation]
+    loss: Callable
+    penalties: Mapping[Callable, schedules.Schedule]
+    latent_dim: int
+    n_critic: int
+    accumulate: int
+    conditional: bool
+
+
+def make(
+    *,
+    example: Example,
+    tx: Mapping[str, optax.GradientTransformation],
+    accumulate: int = 1,
+    generator: str | nn.Module = "DcganGenerator",
+    discriminator: str | nn.Module = "DcganDiscriminator",
+    loss: str | Callable = "non_saturating",
+    latent_dim: int = 100,
+    n_critic: int = 1,
+    penalties: Mapping[Callable, float] = {},
+    penalties_schedule: str | Callable = "constant",
+    conditional: bool = False,
+) -> Algorithm:
+    """A generative adversarial network (Goodfellow et al., arXiv 1406.2661).
+
+    Args:
+      example: what a batch looks like; `num_classes` is asked for by `conditional`.
+      tx: {"generator": optimiser, "discriminator": optimiser}.
+      accumulate: microbatches per update, of both players.
+      generator: a module as `gan.networks` describes it.
+      discriminator: likewise.
+      loss: (real logits, fake logits) -> (d_loss, g_loss), as in `gan.losses`.
+      latent_dim: size of the standard normal latent z.
+      n_critic: discriminator updates per generator update. A step consumes n_critic * B examples,
+        row b * n_critic + j in the j-th update.
+      penalties: {penalty: weight} of functions as in `gan.penalties`; {"r1": 10.0} in a config.
+      penalties_schedule: weight -> (step -> weight), as in `schedules`.
+      conditional: whether both players see the labels.
+
+    Raises:
+      ValueError: for `conditional` on data without labels, `n_critic` below 1, networks of other
+        shapes, or a penalty on a discriminator with batch normalisation.
+    """
+    checks.options(example.batch, example.num_classes, conditional, n_critic, latent_dim)
+    z, label, image = jax.eval_shape(lambda: _blank(example, latent_dim, conditional))
+    checks.shapes(generator, discriminator, z, label, image)
+    names = [penalty.__name__ for penalty in penalties]
+    checks.penalties(names, discriminator, image, label)
+    weights = {penalty: penalties_schedule(weight) for penalty, weight in penalties.items()}
+    game = Game(
+        generator, discriminator, tx, loss, weights, latent_dim, n_critic, accumulate, conditional
+    )
+    return Algorithm(
+        init=partial(init, game, example),
+        step=partial(step, game),
+        eval=partial(evaluate, game),
+        sample=partial(sample, game),
+        conditions=("label",) if conditional else (),
+        batches_per_step=n_critic,
+    )
+
+
+def init(game: Game, example: Example, key: jax.Array) -> State:
+    """Draws both networks, keyed "generator" and "discriminator" throughout the state."""
+    g_key, d_key = jax.random.split(key)
+    z, label, image = _blank(example, game.latent_dim, game.conditional)
+    params, mutable = core.split_variables(
+        {
+            "generator": game.generator.init(g_key, z, label, train=False),
+            "discriminator": game.discriminator.init(d_key, image, label, train=False),
+        }
+    )
+    return core.new_state(params, {k: game.tx[k].init(params[k]) for k in params}, mutable)
+
+
+def step(game: Game, state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
+    """n_critic discriminator updates on a piece of the batch each, then one generator update."""
+    d_key, g_key = jax.random.split(key)
+    d_keys = jax.random.split(d_key, game.n_critic)
+    batch = {k: batch[k] for k in (("image", "label") if game.conditional else ("image",))}
+    if game.n_critic == 1:  # not a scan of one: convolutions in a scan are 6-8 times slower on CPU
+        state, d_metrics = discriminator_step(game, state, batch, d_keys[0])
+    else:
+        pieces = {k: _interleaved(x, game.n_critic) for k, x in batch.items()}
+        turn = lambda state, piece: discriminator_step(game, state, *piece)
+        state, d_metrics = jax.lax.scan(turn, state, (pieces, d_keys))
+        d_metrics = {k: jnp.mean(v) for k, v in d_metrics.items()}
+        batch = {k: x[-1] for k, x in pieces.items()}
+    state, g_metrics = generator_step(game, state, batch, g_key)
+    return state, {**d_metrics, **g_metrics}
+
+
+def discriminator_step(
+    game: Game, state: State, batch: Batch, key: jax.Array
+) -> tuple[State, Metrics]:
+    """One update of the discriminator; the generator, its statistics included, stays as it is.
+
+    All evaluations of a microbatch share one dropout mask: a penalty is that of the very function
+    whose logits enter the loss, and the compiler computes their common forward pass once.
+    """
+
+    def objective(params, mutable, batch, keys):
+        real, label = batch["image"], batch.get("label")
+        latent_keys, penalty_keys, dropout_keys = _split_each(keys, 3)
+        z = core.normal(latent_keys, (game.latent_dim,))
+        fake, _ = _apply(game.generator, *_of(state, "generator"), z, label, dropout_keys[0])
+        judge = lambda x, seen: _apply(game.discriminator, params, seen, x, label, dropout_keys[0])
+        real_logits, after_real = judge(real, mutable)
+        fake_logits, after_fake = judge(fake, after_real)
+        d_loss, _ = game.loss(real_logits, fake_logits)
+        total, metrics = d_loss, {"d_loss": d_loss}
+        for penalty, weight in game.penalties.items():
+            value = jnp.mean(penalty(lambda x: judge(x, mutable)[0], real, fake, penalty_keys))
+            total, metrics[penalty.__name__] = total + weight(state.step) * value, value
+        metrics |= {"d_real": jnp.mean(real_logits), "d_fake": jnp.mean(fake_logits)}
+        return total, (metrics, after_fake)
+
+    compute = core.value_and_grad(objective, game.accumulate)
+    (_, metrics, mutable), grads = compute(*_of(state, "discriminator"), batch, key)
+    state, norm = _updated(game, state, "discriminator", grads, mutable)
+    return state, {**metrics, "d_grad_norm": norm}
+
+
+def generator_step(game: Game, state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
+    """One update of the generator and of its statistics; the discriminator stays as it is.
+
+    The loss gets the logits of real examples too, which relativistic losses need.
+    """
+
+    def objective(params, mutable, batch, keys):
+        label = batch.get("label")
+        latent_keys, dropout_keys = _split_each(keys, 2)
+        z = core.normal(latent_keys, (game.latent_dim,))
+        fake, mutable = _apply(game.generator, params, mutable, z, label, dropout_keys[0])
+        judge = lambda x: _apply(
+            game.discriminator, *_of(state, "discriminator"), x, label, dropout_keys[0]
+        )[0]
+        _, g_loss = game.loss(judge(batch["image"]), judge(fake))
+        return g_loss, ({"g_loss": g_loss}, mutable)
+
+    compute = core.value_and_grad(objective, game.accumulate)
+    (_, metrics, mutable), grads = compute(*_of(state, "generator"), batch, key)
+    state, norm = _updated(game, state, "generator", grads, mutable)
+    return state, {**metrics, "g_grad_norm": norm}
+
+
+def evaluate(game: Game, state: State, batch: Batch, key: jax.Array) -> Metrics:
+    """Logits f32 [B] of real examples, "d_real", and of as many samples, "d_fake"."""
+    label = batch["label"] if game.conditional else None
+    z = core.normal(core.example_keys(key, batch["image"].shape[0]), (game.latent_dim,))
+    fake = game.generator.apply(_variables(state, "generator"), z, label, train=False)
+    judge = partial(game.discriminator.apply, _variables(state, "discriminator"), train=False)
+    return {"d_real": judge(batch["image"], label), "d_fake": judge(fake, label)}
+
+
+def sample(
+    game: Game, state: State, keys: jax.Array, cond: Batch, *, truncation: float = 1.0
+) -> Batch:
+    """Images [n, H, W, C], one per key, with their labels when conditional.
+
+    `truncation` scales the latents, z = truncation * N(0, I), towards their mean: below 1 it trades
+    variety for typical samples, as StyleGAN's psi does (Karras et al., arXiv 1812.04948).
+    """
+    label = cond["label"] if game.conditional else None
+    z = truncation * core.normal(keys, (game.latent_dim,))
+    image = game.generator.apply(_variables(state, "generator"), z, label, train=False)
+    return {"image": image, "label": label} if game.conditional else {"image": image}
+
+
+def _blank(example: Example, latent_dim: int, conditional: bool) -> tuple:
+    """Latents, labels or None, and images of a batch of one, all zero."""
+    label = jnp.zeros(1, jnp.int32) if conditional else None
+    return jnp.zeros((1, latent_dim)), label, jnp.zeros((1, *example.batch["image"].shape[1:]))
+
+
+def _apply(network: nn.Module, params: PyTree, mutable: PyTree, x, label, dropout_key):
+    """(output, mutable collections afterwards) of a network in training."""
+    variables, rngs = {"params": params, **mutable}, {"dropout": dropout_key}
+    return network.apply(variables, x, label, train=True, mutable=list(mutable), rngs=rngs)
+
+
+def _of(state: State, name: str) -> tuple[PyTree, PyTree]:
+    """(params, mutable collections) of one network."""
+    return state.params[name], state.mutable.get(name, {})
+
+
+def _variables(state: State, name: str) -> PyTree:
+    """Linen variables of one network."""
+    return {"params": state.params[name], **state.mutable.get(name, {})}
+
+
+def _updated(
+    game: Game, state: State, name: str, grads: PyTree, mutable: PyTree
+) -> tuple[State, jax.Array]:
+    """The state after one network's optimiser update, and the norm of its gradient."""
+    params, opt_state, norm = core.update(
+        game.tx[name], grads, state.opt_state[name], state.params[name]
+    )
+    state = state.replace(
+        params={**state.params, name: params},
+        opt_state={**state.opt_state, name: opt_state},
+        mutable={**state.mutable, name: mutable} if mutable else state.mutable,
+    )
+    return state, norm
+
+
+def _split_each(keys: jax.Array, num: int) -> jax.Array:
+    """Keys [B] -> [num, B], so that an example's draws depend on its own key alone."""
+    return jax.vmap(partial(jax.random.split, num=num), out_axes=1)(keys)
+
+
+def _interleaved(x: jax.Array, n: int) -> jax.Array:
+    """[B n, ...] -> [n, B, ...] with row b n + j at [j, b]: a sharded batch stays in place."""
+    return jnp.moveaxis(x.reshape(-1, n, *x.shape[1:]), 1, 0)

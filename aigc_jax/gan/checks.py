@@ -1,0 +1,59 @@
+"""What a game asks of its data and players, checked in the abstract before anything is compiled.
+
+Every function raises ValueError that names the option, the rule and what would be accepted.
+"""
+
+from collections.abc import Collection, Sequence
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+
+def options(
+    names: Collection[str], num_classes: int, conditional: bool, n_critic: int, latent_dim: int
+) -> None:
+    """A batch with these names has images, and labels where the game is conditional."""
+    if "image" not in names:
+        raise ValueError(f"a GAN needs images: this data has {', '.join(sorted(names))}")
+    if conditional and not num_classes:
+        raise ValueError("conditional=True: this data has no labels; use conditional=False")
+    for name, value in (("n_critic", n_critic), ("latent_dim", latent_dim)):
+        if value < 1:
+            raise ValueError(f"config.algorithm.{name} = {value}: must be 1 or more")
+
+
+def shapes(generator: nn.Module, discriminator: nn.Module, z: Any, label: Any, image: Any) -> None:
+    """The generator makes images like `image` [B, H, W, C] of z, the discriminator logits [B]."""
+    made = _initial(generator, z, label)[0].shape
+    if made != image.shape:
+        raise ValueError(
+            f"generator={type(generator).__name__}: makes images {list(made)} of latents "
+            f"{list(z.shape)}, but the data needs [B, H, W, C] = {list(image.shape)}"
+        )
+    logits = _initial(discriminator, image, label)[0].shape
+    if logits != image.shape[:1]:
+        raise ValueError(
+            f"discriminator={type(discriminator).__name__}: gives {list(logits)} for images "
+            f"{list(image.shape)}, but must give one logit each, [B] = {list(image.shape[:1])}"
+        )
+
+
+def penalties(names: Sequence[str], discriminator: nn.Module, image: Any, label: Any) -> None:
+    """No gradient penalty meets batch normalisation, under which no logit has its own gradient."""
+    variables = _initial(discriminator, image, label)[1]
+    statistics = jax.tree_util.tree_leaves_with_path(variables.get("batch_stats", {}))
+    # Flax keeps the vectors of spectral normalisation there too, which no penalty minds.
+    if names and any(path[-1].key == "mean" for path, _ in statistics):
+        raise ValueError(
+            f"penalties={list(names)}: need the gradient of each logit alone, but discriminator="
+            f"{type(discriminator).__name__} has batch normalisation, which mixes examples; use "
+            "no penalty, or another normalisation such as nn.LayerNorm or nn.SpectralNorm"
+        )
+
+
+def _initial(network: nn.Module, x: Any, label: Any) -> tuple[Any, Any]:
+    """(output, variables) of a network, in the abstract."""
+    initialise = partial(network.init_with_output, train=False)
+    return jax.eval_shape(initialise, jax.random.key(0), x, label)

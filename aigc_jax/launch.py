@@ -1,0 +1,74 @@
+"""Process start-up: the compilation cache, determinism, signals and the lock on a workdir."""
+
+import contextlib
+import fcntl
+import os
+import pathlib
+import signal
+from collections.abc import Callable, Iterator
+
+import jax
+
+
+def configure(deterministic: bool = False) -> None:
+    """Sets up the compiler; call before anything is compiled.
+
+    The persistent compilation cache is on, in JAX_COMPILATION_CACHE_DIR or ~/.cache/aigc_jax, so
+    that a config compiles once per machine.
+    """
+    if not jax.config.jax_compilation_cache_dir:
+        folder = pathlib.Path.home() / ".cache" / "aigc_jax" / "xla"
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    if deterministic:
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+
+
+@contextlib.contextmanager
+def locked(workdir: pathlib.Path) -> Iterator[None]:
+    """Holds a workdir for this process alone; the system frees it however the process ends.
+
+    Raises:
+      ValueError: if another process holds it, or it cannot be written.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        handle = open(workdir / ".lock", "a+")
+    except OSError as error:
+        raise ValueError(f"--workdir={workdir}: cannot be written ({error.strerror})") from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.seek(0)
+            raise ValueError(
+                f"--workdir={workdir}: process {handle.read().strip()} is training there; "
+                "wait for it or give another folder"
+            ) from None
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
+        yield
+
+
+@contextlib.contextmanager
+def stop_requests() -> Iterator[Callable[[], bool]]:
+    """Turns Ctrl-C and SIGTERM into a question that the loop asks between steps.
+
+    A second Ctrl-C interrupts at once.
+    """
+    asked = []
+
+    def remember(signum, frame):
+        if asked and signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked.append(signum)
+
+    previous = {s: signal.signal(s, remember) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)

@@ -1,0 +1,33 @@
+"""Generated texts as files, each with a JSON file beside it that says where it comes from."""
+
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aigc_jax.media.provenance import check_writable, to_text
+
+
+def _write(path: pathlib.Path, text: str, provenance: Mapping[str, Any]) -> pathlib.Path:
+    path.write_bytes(text.encode())  # as bytes: line ends stay as they were generated
+    path.with_suffix(".json").write_bytes(to_text(provenance).encode() + b"\n")
+    return path
+
+
+def write_texts(
+    folder: str | os.PathLike, texts: Sequence[str], provenance: Mapping[str, Any]
+) -> list[pathlib.Path]:
+    """Writes each text as `000.txt`, ..., and all as `samples.txt`; returns their paths.
+
+    `000.json` beside `000.txt` holds the provenance (see `provenance.mark`) and the text's index.
+    The same call writes the same bytes.
+    """
+    folder = check_writable(folder)
+    digits = max(3, len(str(len(texts) - 1)))
+    names = [f"{i:0{digits}}" for i in range(len(texts))]
+    paths = [
+        _write(folder / f"{name}.txt", text, {**provenance, "index": i})
+        for i, (name, text) in enumerate(zip(names, texts, strict=True))
+    ]
+    together = "\n".join(f"=== {n} ===\n{text}" for n, text in zip(names, texts, strict=True))
+    return [*paths, _write(folder / "samples.txt", together + "\n", provenance)]

@@ -1,0 +1,94 @@
+"""Config -> optax chains, and masks by path regex."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import optax
+
+from aigc_jax.core import PyTree, path_name
+from aigc_jax.schedules import Schedule, constant
+
+
+def make(
+    *,
+    name: str = "adam",
+    learning_rate: float = 1e-3,
+    learning_rate_schedule: Callable[..., Schedule] = constant,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    weight_decay_paths: str = "",
+    clip_norm: float = 0.0,
+    updates_per_step: int = 1,
+) -> optax.GradientTransformation:
+    """An optimiser: clipping by the global norm, then the rule `name` at its learning rate.
+
+    Args:
+      name: "adam", "adamw" (decoupled decay, arXiv 1711.05101), "sgd" or "lion" (2302.06675).
+      weight_decay: for "adamw" and "lion".
+      weight_decay_paths: regex of the parameters that decay; "" is all of two or more dimensions.
+      clip_norm: the largest global norm of the gradients, 0 is no limit.
+      updates_per_step: optimiser updates per step of the run; the schedule counts steps.
+
+    Raises:
+      ValueError: for a weight decay that the rule does not have.
+    """
+    if weight_decay and name not in ("adamw", "lion"):
+        raise ValueError(
+            f"weight_decay = {weight_decay} with optimizer {name!r}: only adamw and lion decay"
+        )
+    course = learning_rate_schedule(learning_rate)
+    rate = lambda count: course(count // updates_per_step)
+    mask = lambda params: decayed(params, weight_decay_paths)
+    rules = {
+        "adam": lambda: optax.adam(rate, b1, b2, eps),
+        "adamw": lambda: optax.adamw(rate, b1, b2, eps, weight_decay=weight_decay, mask=mask),
+        "sgd": lambda: optax.sgd(rate, momentum or None),
+        "lion": lambda: optax.lion(rate, b1, b2, weight_decay=weight_decay, mask=mask),
+    }
+    if name not in rules:
+        raise ValueError(f"optimizer name = {name!r}: unknown. Accepted: {', '.join(rules)}")
+    clip = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
+    return optax.chain(*clip, rules[name]())
+
+
+def decayed(params: PyTree, pattern: str) -> PyTree:
+    """True where a parameter decays: its path matches, or without a pattern it is a matrix."""
+
+    def decide(path, leaf):
+        return bool(re.search(pattern, path_name(path))) if pattern else leaf.ndim >= 2
+
+    return jax.tree_util.tree_map_with_path(decide, params)
+
+
+def frozen(
+    tx: optax.GradientTransformation, patterns: Sequence[str], prefix: str = ""
+) -> optax.GradientTransformation:
+    """`tx` for all parameters but those whose path matches a pattern, which get no update.
+
+    Paths are those of `State.params`; `prefix` is what an optimiser of one network does not see.
+    """
+    if not patterns:
+        return tx
+
+    def label(params: PyTree) -> Any:
+        def decide(path, _):
+            name = prefix + path_name(path)
+            return "frozen" if any(re.search(p, name) for p in patterns) else "trained"
+
+        return jax.tree_util.tree_map_with_path(decide, params)
+
+    return optax.multi_transform({"trained": tx, "frozen": optax.set_to_zero()}, label)
+
+
+def averaged_over(axis_name: str, tx: optax.GradientTransformation) -> optax.GradientTransformation:
+    """`tx` on gradients averaged over the devices of a pmap axis."""
+
+    def mean(updates, state, params=None):
+        return jax.lax.pmean(updates, axis_name), state
+
+    return optax.chain(optax.GradientTransformation(lambda _: optax.EmptyState(), mean), tx)

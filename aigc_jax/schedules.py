@@ -1,0 +1,65 @@
+"""Pure `step -> f32 []` functions: for learning rates, beta, penalty weights alike.
+
+Each takes the value it is about and returns its course over the steps, counted from 0. Where a
+schedule asks for `steps` and the config names none, it gets the number of steps of the run.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+Schedule = Callable[[jax.Array | int], jax.Array]
+
+
+def constant(value: float) -> Schedule:
+    """Value at every step."""
+    return lambda step: jnp.asarray(value, jnp.float32)
+
+
+def linear(value: float, *, steps: int, begin: int = 0, initial: float = 0.0) -> Schedule:
+    """From `initial` at step `begin` in a straight line to `value` at step `begin + steps`."""
+
+    def schedule(step):
+        return initial + (value - initial) * _progress(step, begin, steps)
+
+    return schedule
+
+
+def cosine(value: float, *, steps: int, final: float = 0.0) -> Schedule:
+    """Half a cosine from `value` at step 0 to `final` at step `steps` (SGDR, 2017)."""
+    return warmup_cosine(value, steps=steps, warmup=0, final=final)
+
+
+def warmup_cosine(value: float, *, steps: int, warmup: int, final: float = 0.0) -> Schedule:
+    """Linear to `value` over `warmup` steps, then half a cosine to `final` at step `steps`.
+
+    Step t of the warm-up has (t + 1) / (warmup + 1) of the value, so that no update is wasted on a
+    zero rate.
+    """
+
+    def schedule(step):
+        rise = (jnp.asarray(step, jnp.float32) + 1) / (warmup + 1)
+        fall = 0.5 * (1 + jnp.cos(jnp.pi * _progress(step, warmup, steps - warmup)))
+        return jnp.where(step < warmup, value * rise, final + (value - final) * fall)
+
+    return schedule
+
+
+def wsd(value: float, *, steps: int, warmup: int, decay: int, final: float = 0.0) -> Schedule:
+    """Warm-up, stable, decay: linear up over `warmup`, flat, linear to `final` in the last `decay`.
+
+    The course of MiniCPM (arXiv 2404.06395): the flat part can be continued from at any time.
+    """
+
+    def schedule(step):
+        rise = (jnp.asarray(step, jnp.float32) + 1) / (warmup + 1)
+        fall = value + (final - value) * _progress(step, steps - decay, decay)
+        return jnp.where(step < warmup, value * rise, fall)
+
+    return schedule
+
+
+def _progress(step: jax.Array | int, begin: int, steps: int) -> jax.Array:
+    """0 before `begin`, 1 after `begin + steps`, straight in between."""
+    return jnp.clip((jnp.asarray(step, jnp.float32) - begin) / max(steps, 1), 0.0, 1.0)

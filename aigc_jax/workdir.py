@@ -1,0 +1,139 @@
+"""What a run writes about itself, and whether a folder belongs to it."""
+
+import importlib.metadata
+import json
+import pathlib
+import platform
+import subprocess
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from aigc_jax import checkpoint, core
+from aigc_jax import config as configs
+from aigc_jax.data import tokenizers
+from aigc_jax.data.dataset import Dataset, Info
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def about(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
+    """The record in `config.json` and in every checkpoint, enough to sample without the data.
+
+    {"config", "digest", "commit", "versions", "device", "data": Info, "tokenizer"}.
+    """
+    tokenizer = dataset.tokenizer and tokenizers.to_json(dataset.tokenizer)
+    record = {
+        "config": config,
+        "digest": configs.digest(config),
+        **circumstances(),
+        "data": dataset.info._asdict(),
+        "tokenizer": tokenizer,
+    }
+    return json.loads(json.dumps(record))
+
+
+def info_of(record: Mapping[str, Any]) -> Info:
+    """The facts about the data set of a stored run."""
+    return Info(**record["data"])
+
+
+def circumstances() -> dict[str, Any]:
+    """{"commit", "versions", "device"}: what a number needs beside it."""
+    return {
+        "commit": _commit(),
+        "versions": {p: importlib.metadata.version(p) for p in PACKAGES}
+        | {"python": platform.python_version()},
+        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+    }
+
+
+def _commit() -> str:
+    """The commit of the project's checkout, "+changes" if it has uncommitted ones."""
+    here = pathlib.Path(__file__).parent
+
+    def git(*words):
+        result = subprocess.run(
+            ["git", "-C", str(here), *words], capture_output=True, text=True, check=False
+        )
+        return result.stdout.strip()
+
+    try:
+        commit = git("rev-parse", "HEAD")
+        return commit and commit + ("+changes" if git("status", "--porcelain") else "")
+    except OSError:
+        return ""
+
+
+def read(workdir: pathlib.Path) -> dict[str, Any] | None:
+    """The record of a workdir, None where nothing was trained."""
+    path = workdir / "config.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def write(workdir: pathlib.Path, record: Mapping[str, Any]) -> None:
+    """Puts the record in place in one move."""
+    temporary = workdir / "config.json.tmp"
+    temporary.write_text(json.dumps(record, indent=1))
+    temporary.replace(workdir / "config.json")
+
+
+def check(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
+    """A workdir with checkpoints may only be continued by the config that made them.
+
+    Raises:
+      ValueError: listing what differs.
+    """
+    record = read(workdir)
+    if record is None or not checkpoint.steps(workdir):
+        return
+    lines = configs.differences(record["config"], config)
+    if lines:
+        raise ValueError(
+            f"--workdir={workdir}: belongs to another config; give another folder or the old "
+            "values:\n  " + "\n  ".join(lines)
+        )
+    newest = checkpoint.steps(workdir)[-1]
+    if newest > config["steps"]:
+        raise ValueError(
+            f"config.steps = {config['steps']}: {workdir} is at step {newest} already; must be at "
+            "least that"
+        )
+
+
+def check_corpus(workdir: pathlib.Path, info: Info) -> None:
+    """A run may only be continued on the very data it started with.
+
+    Raises:
+      ValueError: listing what differs.
+    """
+    old = read(workdir)
+    if old is None or not checkpoint.steps(workdir):
+        return
+    before, now = old["data"]["fingerprint"], json.loads(json.dumps(info.fingerprint))
+    changed = [f"{k}: {before.get(k)} -> {now.get(k)}" for k in before if before[k] != now.get(k)]
+    if changed:
+        raise ValueError(
+            f"config.data.name = {info.name!r}: is not the data that {workdir} was "
+            "trained on; give another workdir or the old data:\n  " + "\n  ".join(changed)
+        )
+
+
+def announce(
+    record: Mapping[str, Any], state: core.State, mesh: jax.sharding.Mesh, workdir: pathlib.Path
+) -> str:
+    """The first lines of a run: devices, mesh, parameters, batch, data, and where results go."""
+    config, data = record["config"], record["data"]
+    counts = {name: sum(x.size for x in jax.tree.leaves(net)) for name, net in state.params.items()}
+    sizes = ", ".join(f"{split} {size:,}" for split, size in data["sizes"].items())
+    return "\n".join(
+        (
+            f"devices     {record['device']}, mesh {dict(mesh.shape)}, {config['parallel']}",
+            "parameters  " + ", ".join(f"{name} {count:,}" for name, count in counts.items()),
+            f"batch       {config['batch_size']} x {config['accumulate']} microbatches, "
+            f"{config['steps']} steps, {config['precision']}",
+            f"data        {data['name']}: {sizes}; evaluated on {data['eval_split']}",
+            f"results     {workdir} (from step {int(state.step)})",
+        )
+    )

@@ -1,0 +1,77 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from aigc_jax.attention import filters
+
+LOGITS = jnp.log(jnp.array([[0.5, 0.05, 0.3, 0.15]]))
+NONE = jnp.zeros((1, 4), bool)
+
+
+def kept(keep):
+    return np.isfinite(keep(LOGITS, NONE))[0].tolist()
+
+
+def test_top_k():
+    assert kept(filters.keep_top_k(2)) == [True, False, True, False]
+    assert kept(filters.keep_top_k(9)) == [True] * 4
+
+
+@pytest.mark.parametrize(
+    ("p", "expected"),
+    [(0.4, [1, 0, 0, 0]), (0.6, [1, 0, 1, 0]), (0.9, [1, 0, 1, 1]), (0.99, [1, 1, 1, 1])],
+)
+def test_top_p_keeps_the_fewest_that_reach_p(p, expected):
+    assert kept(filters.keep_top_p(p)) == [bool(x) for x in expected]
+
+
+def test_min_p_is_relative_to_the_likeliest():
+    assert kept(filters.keep_min_p(0.25)) == [True, False, True, True]
+    assert kept(filters.keep_min_p(1.0)) == [True, False, False, False]
+
+
+def test_repetition_penalty_makes_seen_tokens_less_likely_whatever_their_sign():
+    logits, seen = jnp.array([[2.0, -2.0, 2.0, -2.0]]), jnp.array([[True, True, False, False]])
+    out = filters.penalise_repetition(2.0)(logits, seen)
+    np.testing.assert_array_equal(out, [[1.0, -4.0, 2.0, -2.0]])
+
+
+def test_temperature_divides():
+    np.testing.assert_allclose(filters.at_temperature(0.5)(LOGITS, NONE), 2 * LOGITS)
+
+
+def test_filters_act_in_the_stated_order():
+    """At temperature 0.5 the likeliest token has 0.68: top-p 0.6 after it keeps one, not two."""
+    options = filters.Options(temperature=0.5, top_p=0.6)
+    logits = LOGITS
+    for keep in filters.chain(options):
+        logits = keep(logits, NONE)
+    assert np.isfinite(logits).tolist() == [[True, False, False, False]]
+    assert filters.chain(filters.Options()) == []
+    names = [f.__name__ for f in filters.chain(filters.Options(0.5, 2, 0.9, 0.1, 1.2))]
+    assert names == ["repetition", "scaled", "most_likely", "nucleus", "likely"]
+
+
+def test_draws_have_the_filtered_distribution():
+    keys = jax.random.split(jax.random.key(0), 4000)
+    options = filters.Options(top_k=2)
+    tokens = filters.draw(options, jnp.tile(LOGITS, (4000, 1)), jnp.tile(NONE, (4000, 1)), keys)
+    share = np.bincount(tokens, minlength=4) / 4000
+    np.testing.assert_allclose(share, [5 / 8, 0, 3 / 8, 0], atol=0.03)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("temperature", -0.1),
+        ("top_k", -1),
+        ("top_p", 0.0),
+        ("top_p", 1.1),
+        ("min_p", 2.0),
+        ("repetition_penalty", 0.0),
+    ],
+)
+def test_a_value_outside_its_range_is_refused_by_name(option, value):
+    with pytest.raises(ValueError, match=f"{option}={value}"):
+        filters.check(filters.Options(**{option: value}))

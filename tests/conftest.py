@@ -1,0 +1,21 @@
+"""Eight simulated CPU devices, and a compilation cache that every test shares."""
+
+import os
+import pathlib
+import tempfile
+
+import jax
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_compilation_cache_dir", os.path.join(tempfile.gettempdir(), "aigc_jax_xla"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+@pytest.fixture
+def manual_dir() -> pathlib.Path:
+    """The folder with original dataset files, for tests that need real data."""
+    folder = os.environ.get("AIGC_MANUAL_DIR")
+    if not folder or not pathlib.Path(folder).is_dir():
+        pytest.skip("AIGC_MANUAL_DIR does not name a folder of dataset files")
+    return pathlib.Path(folder).resolve()

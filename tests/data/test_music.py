@@ -1,0 +1,113 @@
+"""Chorales become frames of four voices that no window tears apart."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from aigc_jax.data import music, text_builders, tokenizers
+
+
+@pytest.fixture
+def config(tmp_path):
+    return {
+        "name": "jsb_chorales",
+        "manual_dir": None,
+        "data_dir": str(tmp_path),
+        "context": 64,
+        "tokenizer": "auto",
+        "vocab_size": 1024,
+        "limit": None,
+    }
+
+
+@pytest.fixture
+def dataset(config, manual_dir):
+    return music.load({**config, "manual_dir": str(manual_dir)})
+
+
+@pytest.fixture
+def chorales(manual_dir):
+    return json.loads(next(manual_dir.rglob("Jsb16thSeparated.json")).read_text())
+
+
+def batch_of(split, indices):
+    return split.gather(split.arrays, np.asarray(indices))
+
+
+def test_notes_are_frame_by_frame_and_voice_by_voice():
+    ids = music.notes(np.array([[72, 67, -1, 48], [81, 60, 59, 36]]))
+    text = tokenizers.music().decode(ids)
+    assert text == "| 72 67 . 48\n81 60 59 36\n"
+
+
+def test_sizes_are_known_before_the_set_is_there(config, dataset, chorales):
+    info = music.describe(config)
+    assert info == dataset.info
+    assert info.sizes["train"] == sum(map(len, chorales["train"])) == 55228
+    for split, key in (("validation", "valid"), ("test", "test")):
+        assert info.sizes[split] == sum(-(-4 * len(piece) // 64) for piece in chorales[key])
+    assert (dataset.train.length, dataset.eval.length) == (55228, info.sizes["test"])
+    assert (info.vocab, info.eval_split) == (48, "test")
+
+
+def test_every_test_note_is_predicted_exactly_once_and_nothing_else(dataset, chorales):
+    batch = batch_of(dataset.eval, np.arange(dataset.eval.length))
+    predicted = batch["tokens"][:, 1:][batch["mask"] == 1]
+    words = [tokenizers.MUSIC_WORDS[i] for i in predicted]
+    notes = [n for piece in chorales["test"] for frame in piece for n in frame]
+    assert words == ["." if note == -1 else str(note) for note in notes]
+
+
+def test_training_windows_start_with_a_frame_of_the_file(dataset, chorales):
+    frames = np.concatenate([np.array(piece) for piece in chorales["train"]])
+    batch = batch_of(dataset.train, np.arange(0, 55228, 97))
+    first = batch["tokens"][:, 1:5]  # the token before predicts the first voice
+    expected = music.notes(frames[::97])[1:].reshape(-1, 4)
+    np.testing.assert_array_equal(first, expected)
+    assert (batch["mask"].sum(axis=1) % 4 == 0).all()
+    assert (batch["mask"][:, :4] == 1).all()
+
+
+def test_training_windows_end_with_their_piece(dataset, chorales):
+    last = len(chorales["train"][0]) - 1
+    batch = batch_of(dataset.train, [0, last, last + 1])
+    np.testing.assert_array_equal(batch["mask"].sum(axis=1), [64, 4, 64])
+    start = dataset.tokenizer.start
+    np.testing.assert_array_equal(batch["tokens"][:, 0] == start, [True, False, True])
+
+
+def test_loads_again_without_files_or_tfds(config, dataset, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    again = music.load(config)
+    for name, array in dataset.train.arrays.items():
+        np.testing.assert_array_equal(array, again.train.arrays[name])
+
+
+def test_limit_keeps_the_first_pieces_and_as_large_a_share_of_test(config, dataset, chorales):
+    limited = music.load({**config, "limit": 3})
+    assert limited.info == music.describe({**config, "limit": 3})
+    assert limited.train.length == sum(map(len, chorales["train"][:3]))
+    kept = chorales["test"][: -(-77 * 3 // 229)]
+    assert limited.eval.length == sum(-(-4 * len(piece) // 64) for piece in kept)
+
+
+def test_builder_is_a_tfds_data_source(manual_dir, tmp_path, chorales):
+    builder = text_builders.jsb_chorales(manual_dir, tmp_path)
+    builder.download_and_prepare()
+    source = builder.as_data_source()
+    assert {k: len(v) for k, v in source.items()} == {"train": 229, "validation": 76, "test": 77}
+    example = source["validation"][5]
+    expected = chorales["valid"][int(example["index"])]
+    np.testing.assert_array_equal(example["frames"], expected)
+
+
+@pytest.mark.parametrize("call", [music.describe, music.load])
+def test_what_does_not_fit_music_is_refused(config, call):
+    with pytest.raises(ValueError, match="context = 66.*multiples of 4"):
+        call({**config, "context": 66})
+    with pytest.raises(ValueError, match="tokenizer = 'char'.*music"):
+        call({**config, "tokenizer": "char"})
+    with pytest.raises(ValueError, match="'char'.*music tokenizer"):
+        call(config, tokenizers.char("abc"))

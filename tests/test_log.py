@@ -1,0 +1,95 @@
+"""Rows of metrics.jsonl: stable names, and what a kill left behind is cut back."""
+
+import json
+
+import pytest
+import tiny_runs
+
+from aigc_jax import build, log, loop
+
+
+def lines(workdir):
+    return (workdir / "metrics.jsonl").read_text().splitlines()
+
+
+def write(workdir, steps, resume_at=0):
+    with log.Log(workdir, 10, resume_at) as written:
+        for step in steps:
+            written.write(step, "train", {"loss": 1.0 / step, "rate": 0.5})
+            if step % 2 == 0:
+                written.write(step, "test", {"elbo": -1.0})
+
+
+@pytest.mark.parametrize("rest", ["", '{"step": 5, "split": "tr', '{"step": 5, "split": "train"}'])
+def test_a_resumed_file_is_that_of_an_uninterrupted_run(tmp_path, rest):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for folder in (whole, parts):
+        folder.mkdir()
+    write(whole, range(1, 9))
+    write(parts, range(1, 5))
+    with open(parts / "metrics.jsonl", "a") as file:
+        file.write(rest)  # without a line end: killed while it wrote
+    write(parts, range(4, 9), resume_at=3)
+    without_time = lambda line: {k: v for k, v in json.loads(line).items() if k != "time"}
+    assert [without_time(x) for x in lines(parts)] == [without_time(x) for x in lines(whole)]
+
+
+def test_rows_up_to_the_step_stay_as_they_are(tmp_path):
+    write(tmp_path, range(1, 5))
+    before = lines(tmp_path)
+    write(tmp_path, [], resume_at=2)
+    assert lines(tmp_path) == before[:3]
+
+
+def test_a_row_has_step_split_time_and_the_values(tmp_path):
+    write(tmp_path, [2])
+    rows = [json.loads(line) for line in lines(tmp_path)]
+    assert [list(row) for row in rows] == [
+        ["step", "split", "time", "loss", "rate"],
+        ["step", "split", "time", "elbo"],
+    ]
+    assert (rows[0]["step"], rows[0]["split"], rows[0]["loss"]) == (2, "train", 0.5)
+
+
+def test_each_start_writes_tensorboard_events_of_its_own(tmp_path):
+    write(tmp_path, range(1, 3))
+    write(tmp_path, range(3, 5), resume_at=2)
+    files = list((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
+    assert len(files) == 2
+    content = b"".join(path.read_bytes() for path in files)
+    assert b"train/loss" in content
+    assert b"test/elbo" in content
+
+
+def test_progress_says_step_values_and_time_left(tmp_path, capsys):
+    write(tmp_path, [1, 2])
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("step 1/10  loss 1  rate 0.5  ETA ")
+    assert said[2] == "step      2  test: elbo -1"
+
+
+@pytest.fixture(scope="module")
+def resumed(tmp_path_factory):
+    """The workdir of a run of two and then two more steps, profiled from step 1 to 3."""
+    workdir = tmp_path_factory.mktemp("resumed")
+    raw = tiny_runs.GAN | {"data": {"name": "tiny_runs:images"}, "batch_size": 8, "num_samples": 2}
+    raw |= dict(log_every=1, eval_every=2, save_every=2, mesh={"data": 1}, profile_steps="1:3")
+    loop.train(build.complete(raw | {"steps": 2}), workdir)
+    loop.train(build.complete(raw | {"steps": 4}), workdir)
+    return workdir
+
+
+def test_a_trace_is_written_by_each_start_that_has_a_part_in_it(resumed):
+    assert len(list((resumed / "profile").rglob("*.xplane.pb"))) == 2
+
+
+def test_rows_of_a_run_have_the_same_names_throughout(resumed):
+    rows = [json.loads(line) for line in lines(resumed)]
+    names = {
+        split: [list(r)[3:] for r in rows if r["split"] == split] for split in ("train", "test")
+    }
+    assert [len(names[split]) for split in ("train", "test")] == [4, 2]
+    assert all(found == names["train"][0] for found in names["train"])
+    metrics = {"d_loss", "g_loss", "d_real", "d_fake", "d_grad_norm", "g_grad_norm"}
+    assert set(names["train"][0]) == metrics | {"examples_per_second"}
+    assert names["test"] == [["d_fake", "d_real"]] * 2

@@ -1,0 +1,128 @@
+"""What a run writes about itself, and which folder belongs to which run."""
+
+import json
+import os
+import signal
+
+import jax
+import pytest
+import tiny_runs
+
+from aigc_jax import build, checkpoint, config, core, launch, parallel, workdir
+
+RAW = tiny_runs.ATTENTION | {"data": {"name": "tiny_runs:words"}, "steps": 10}
+
+
+@pytest.fixture
+def record():
+    return workdir.about(build.complete(RAW), tiny_runs.words())
+
+
+def trained(path, record, *steps):
+    """A workdir with checkpoints at some steps."""
+    workdir.write(path, record)
+    with checkpoint.Writer(path, 9, "", "min") as writer:
+        for step in steps:
+            state = core.new_state({"net": {}}, {})
+            writer.save(state.replace(step=jax.numpy.int32(step)), record, {})
+
+
+def test_the_record_says_what_where_and_with_what(record):
+    assert set(record) == {
+        *("config", "digest", "commit", "versions", "device", "data", "tokenizer")
+    }
+    assert record["digest"] == config.digest(build.complete(RAW))
+    assert record["versions"]["jax"] == jax.__version__
+    assert record["versions"]["python"].startswith("3.")
+    assert record["device"] == "8 x cpu"
+    assert json.loads(json.dumps(record)) == record
+
+
+def test_the_facts_about_the_data_come_back(record):
+    info, original = workdir.info_of(record), tiny_runs.TEXT
+    assert (info.name, info.sizes, info.vocab) == (original.name, original.sizes, original.vocab)
+    assert tuple(info.shapes["tokens"]) == original.shapes["tokens"]
+    rebuilt = build.run(build.complete(record["config"]), info)
+    assert rebuilt.example == build.run(build.complete(RAW), original).example
+
+
+def test_what_is_written_is_what_is_read(tmp_path, record):
+    assert workdir.read(tmp_path) is None
+    workdir.write(tmp_path, record)
+    assert workdir.read(tmp_path) == record
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_another_config_may_not_go_on_in_a_workdir(tmp_path, record):
+    trained(tmp_path, record, 5)
+    workdir.check(tmp_path, build.complete(RAW | {"log_every": 7, "steps": 20}))
+    with pytest.raises(ValueError, match="belongs to another config") as caught:
+        workdir.check(tmp_path, build.complete(RAW | {"seed": 3, "batch_size": 8}))
+    assert str(caught.value).splitlines()[1:] == ["  batch_size: 64 -> 8", "  seed: 0 -> 3"]
+
+
+def test_fewer_steps_than_were_done_are_refused(tmp_path, record):
+    trained(tmp_path, record, 5)
+    with pytest.raises(ValueError, match=r"config\.steps = 4: .* is at step 5 already"):
+        workdir.check(tmp_path, build.complete(RAW | {"steps": 4}))
+
+
+def test_a_workdir_without_checkpoints_belongs_to_nobody(tmp_path, record):
+    workdir.check(tmp_path, build.complete(RAW | {"seed": 3}))
+    workdir.write(tmp_path, record)
+    workdir.check(tmp_path, build.complete(RAW | {"seed": 3}))
+
+
+def test_another_corpus_is_refused(tmp_path, record):
+    record["data"]["fingerprint"] = {"sha256": "aaa", "size": 10, "parts": [1, 2]}
+    now = lambda **changes: tiny_runs.TEXT._replace(
+        fingerprint={"sha256": "aaa", "size": 10, "parts": (1, 2)} | changes
+    )
+    workdir.check_corpus(tmp_path, now(sha256="bbb"))
+    trained(tmp_path, record, 5)
+    workdir.check_corpus(tmp_path, now())
+    with pytest.raises(ValueError, match="is not the data that") as caught:
+        workdir.check_corpus(tmp_path, now(sha256="bbb"))
+    assert str(caught.value).splitlines()[1:] == ["  sha256: aaa -> bbb"]
+
+
+def test_the_first_lines_say_devices_parameters_batch_data_and_place(tmp_path, record):
+    params = {"model": {"kernel": jax.numpy.zeros((1000, 3))}, "head": jax.numpy.zeros(7)}
+    mesh = parallel.make_mesh({"data": 2, "fsdp": 4, "tensor": 1})
+    said = workdir.announce(record, core.new_state(params, {}), mesh, tmp_path)
+    for part in ("8 x cpu", "'data': 2, 'fsdp': 4", "model 3,000", "head 7", "64 x 1", "10 steps"):
+        assert part in said
+    assert "words: train 48, validation 21; evaluated on validation" in said
+    assert str(tmp_path) in said
+
+
+def test_a_workdir_is_held_until_it_is_let_go(tmp_path):
+    again = lambda: launch.locked(tmp_path / "run")
+    with (
+        launch.locked(tmp_path / "run"),
+        pytest.raises(ValueError, match=rf"--workdir=.*process {os.getpid()} is training there"),
+        again(),
+    ):
+        pass
+    with again():
+        pass
+
+
+def test_a_workdir_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(ValueError, match=r"--workdir=.*/file/run: cannot be written"),
+        launch.locked(tmp_path / "file" / "run"),
+    ):
+        pass
+
+
+def test_a_stop_request_is_a_question_and_a_second_interrupt_is_not():
+    before = signal.getsignal(signal.SIGTERM)
+    with launch.stop_requests() as asked:
+        assert not asked()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert asked()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGTERM) is before

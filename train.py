@@ -1,0 +1,67 @@
+"""Trains a generator: python train.py --config=configs/gan_digits.py --workdir=runs/gan_digits."""
+
+import argparse
+import pathlib
+import sys
+
+USAGE = """
+--config.KEY=VALUE overrides any value of the config, e.g. --config.algorithm.beta=4.
+Interrupted or finished, the same command goes on from the newest checkpoint in the workdir.
+"""
+
+
+def parse(argv: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
+    """The flags, and the overrides as pairs of dotted key and text."""
+    parser = argparse.ArgumentParser(description=__doc__, epilog=USAGE, allow_abbrev=False)
+    parser.add_argument("--config", required=True, help="file.py, file.py:argument or config.json")
+    parser.add_argument("--workdir", type=pathlib.Path, help="default: runs/<name of the config>")
+    parser.add_argument("--describe", action="store_true", help="print the run and stop")
+    flags, rest = parser.parse_known_args(argv)
+    overrides = []
+    while rest:
+        word = rest.pop(0)
+        key, equals, value = word.partition("=")
+        if not key.startswith("--config."):
+            parser.error(f"{word}: unknown; overrides are --config.KEY=VALUE")
+        if not equals and not rest:
+            parser.error(f"{word}: has no value; overrides are --config.KEY=VALUE")
+        overrides.append((key.removeprefix("--config."), value if equals else rest.pop(0)))
+    return flags, overrides
+
+
+def default_workdir(spec: str) -> pathlib.Path:
+    """runs/NAME or runs/NAME-ARGUMENT of a Python config; the folder of a stored one."""
+    path, _, argument = spec.partition(":")
+    if path.endswith(".json"):
+        return pathlib.Path(path).parent
+    return pathlib.Path("runs") / "-".join(filter(None, (pathlib.Path(path).stem, argument)))
+
+
+def main(argv: list[str]) -> int:
+    """Trains or describes; 0 when done or stopped on request, 2 for bad input, 1 for a failure."""
+    flags, overrides = parse(argv)
+    # Imported after the flags are read, so that --help and their errors come at once.
+    from aigc_jax import build, config, launch, loop
+
+    workdir = flags.workdir or default_workdir(flags.config)
+    try:
+        sys.path.insert(0, "")
+        completed = build.configured(config.load(flags.config), overrides)
+        launch.configure(completed["deterministic"])
+        if flags.describe:
+            from aigc_jax import describe
+
+            print(describe.report(completed))
+        else:
+            loop.train(completed, workdir)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except FloatingPointError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
