@@ -61,7 +61,7 @@ def sample(flags: argparse.Namespace, options: Mapping[str, list[str]]) -> None:
     """Everything is checked before arrays are read or anything is compiled."""
     from aigc_jax import build, checkpoint, config, loop, parallel, samples, workdir
     from aigc_jax.data import tokenizers
-    from aigc_jax.media import images, provenance, text
+    from aigc_jax.media import images, music, points, provenance, text
 
     record = checkpoint.read_run(flags.workdir, flags.step)
     completed = build.complete(record["config"], flags.trust)
@@ -91,10 +91,13 @@ def sample(flags: argparse.Namespace, options: Mapping[str, list[str]]) -> None:
     )
     if "tokens" in drawn:
         written = samples.texts_of(drawn, tokenizer)
-        print("\n----\n".join(written))
-        text.write_texts(flags.out, written, mark)
+        if tokenizer.name == "music":
+            music.write_music(flags.out, [music.frames_of(piece) for piece in written], mark)
+        else:
+            print("\n----\n".join(written))
+            text.write_texts(flags.out, written, mark)
     else:
-        images.write_images(flags.out, drawn["image"], mark, cond.get("label"))
+        points.write(flags.out, drawn["image"], mark, cond.get("label"))
     if head == "reconstruct":
         pairs = images.side_by_side(batch["image"], drawn["image"])
         images.write_png(flags.out / "pairs.png", pairs, mark)
@@ -138,7 +141,7 @@ def whole(name: str, text: str) -> int:
 
 def head_of(run: Any, options: Mapping[str, list[str]]) -> tuple[str, dict[str, np.ndarray]]:
     """("interpolate" | "reconstruct" | "", the batch that head works on)."""
-    from aigc_jax.media import images
+    from aigc_jax.media import images, points
 
     if "interpolate" in options and "reconstruct" in options:
         raise ValueError("--interpolate and --reconstruct: give one of them")
@@ -149,6 +152,8 @@ def head_of(run: Any, options: Mapping[str, list[str]]) -> tuple[str, dict[str, 
         return "interpolate", {"fraction": np.linspace(0, 1, count, dtype=np.float32)}
     if "reconstruct" in options:
         shape = run.example.batch["image"].shape[1:]
+        if shape == points.SHAPE:
+            raise ValueError("--reconstruct: the run is about points of the plane, not images")
         if not options["reconstruct"]:
             raise ValueError("--reconstruct: give one or more image files")
         read = [images.read_image(path, shape) for path in options["reconstruct"]]

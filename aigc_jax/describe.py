@@ -139,8 +139,8 @@ def _parameters(params: core.PyTree, shardings: core.PyTree) -> list[tuple[str, 
     return rows
 
 
-def _compute(run: build.Run) -> list[tuple[str, str]]:
-    """Operations of one update of the global batch, gathering left out."""
+def update_flops(run: build.Run) -> tuple[flops.Flops, int]:
+    """(operations of one update of the global batch, gathering left out; its examples)."""
     if run.config["parallel"] == "pmap":
         # Its devices' shares of the batch add up to the same update without axes to average over.
         run = build.run({**run.config, "parallel": "jit"}, run.info)
@@ -150,7 +150,11 @@ def _compute(run: build.Run) -> list[tuple[str, str]]:
         name: jax.ShapeDtypeStruct((count, *shape), np.dtype(run.info.dtypes[name]))
         for name, shape in run.info.shapes.items()
     }
-    counted = flops.of(core.advance(run.algorithm, run.prepare), state, raw, _key())
+    return flops.of(core.advance(run.algorithm, run.prepare), state, raw, _key()), count
+
+
+def _compute(run: build.Run) -> list[tuple[str, str]]:
+    counted, count = update_flops(run)
     rows = [
         ("FLOPs per step", f"{counted.total:,}"),
         ("in products", f"{counted.matmul:,}, convolutions included"),

@@ -38,6 +38,15 @@ def guarded(algorithm: Algorithm) -> Algorithm:
     return algorithm._replace(init=init, step=step)
 
 
+def nonfinite_share(seen: Mapping, after: int, until: int) -> float:
+    """The share of the steps after .. until from the first one that was not finite on.
+
+    0 in a healthy run; since `check_finite` stops the others, only their last row has more.
+    """
+    first = int(jax.device_get(seen["step"]))
+    return 0.0 if first < 0 else (until - max(first, after + 1) + 1) / (until - after)
+
+
 def check_finite(state: State, metrics: Mapping[str, jax.Array], seen: Mapping) -> None:
     """Stops the run at the first metric or parameter that was not finite.
 

@@ -4,7 +4,9 @@ import contextlib
 import fcntl
 import os
 import pathlib
+import resource
 import signal
+import sys
 from collections.abc import Callable, Iterator
 
 import jax
@@ -24,6 +26,18 @@ def configure(deterministic: bool = False) -> None:
     if deterministic:
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+
+
+def peak_memory() -> float:
+    """The most memory that this process has held so far, in MiB.
+
+    On an accelerator that of its first device, on a CPU that of the whole process.
+    """
+    statistics = jax.local_devices()[0].memory_stats() or {}
+    if "peak_bytes_in_use" in statistics:
+        return statistics["peak_bytes_in_use"] / 2**20
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / 2**20 if sys.platform == "darwin" else most / 2**10
 
 
 @contextlib.contextmanager

@@ -1,8 +1,10 @@
 """What a run says: `metrics.jsonl`, TensorBoard events and one live line.
 
 Rows are {"step", "split", "time", name: value...}. `step` counts updates, `split` is "train" or the
-evaluated split, `time` is seconds since the epoch. Train rows hold the metrics of that very step
-and `examples_per_second`; the names are listed in the algorithm's module.
+evaluated split, `time` is seconds since the epoch. Train rows hold the metrics of that very step,
+`examples_per_second`, `peak_memory_mib` (the device's, on a CPU the process's) and
+`nonfinite_share`, that of the steps since the last row that were not finite; the other names are
+listed in the algorithm's module.
 """
 
 import json

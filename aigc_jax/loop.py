@@ -1,5 +1,7 @@
 """The one training loop: any algorithm, any data, to the configured step, from wherever it was."""
 
+import collections
+import math
 import pathlib
 import time
 from collections.abc import Callable, Mapping
@@ -8,11 +10,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from aigc_jax import build, checkpoint, core, feed, finetune, launch, parallel, samples
+from aigc_jax import build, checkpoint, core, feed, finetune, health, launch, parallel, samples
 from aigc_jax import config as configs
 from aigc_jax import workdir as workdirs
 from aigc_jax.data.dataset import Dataset
-from aigc_jax.guard import check_finite
+from aigc_jax.guard import check_finite, nonfinite_share
 from aigc_jax.log import Log
 
 
@@ -90,6 +92,7 @@ def loop(
     )
     trace, tracing = configs.profiled_steps(config["profile_steps"]), False
     step, rows, values = int(state.step), [], {}
+    history, warned = collections.deque(maxlen=200), set()
     clock, clock_step = time.perf_counter(), step
     while step < config["steps"]:
         if trace and not tracing and trace[0] <= step < trace[1]:
@@ -110,11 +113,19 @@ def loop(
         # A row is read when the next one comes, so the host never waits for the devices.
         while len(rows) > (0 if evaluates or saves else 1):
             row_step, row, row_guard = rows.pop(0)
-            check_finite(state, row, row_guard)
             now = time.perf_counter()
             rate = (row_step - clock_step) * examples_per_step / (now - clock)
+            share = nonfinite_share(row_guard, clock_step, row_step)
             clock, clock_step = now, row_step
-            log.write(row_step, "train", _last(row) | {"examples_per_second": round(rate, 1)})
+            row_values = _last(row) | {"examples_per_second": round(rate, 1)}
+            row_values["peak_memory_mib"] = round(launch.peak_memory())
+            log.write(row_step, "train", _finite(row_values) | {"nonfinite_share": share})
+            check_finite(state, row, row_guard)
+            history.append({"step": row_step, **row_values})
+            for signal, line in health.warnings(list(history), config["steps"]).items():
+                if signal not in warned:
+                    log.say(line)
+                    warned.add(signal)
         if evaluates or saves:
             check_finite(state, metrics, guard)
         if evaluates:
@@ -134,6 +145,11 @@ def loop(
 def _last(metrics: Mapping[str, jax.Array]) -> dict[str, float]:
     """The metrics of the last step of a call, as Python numbers."""
     return {name: float(values[-1]) for name, values in jax.device_get(metrics).items()}
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float]:
+    """What of a row is a number, so that every row is valid JSON."""
+    return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
 def evaluate(

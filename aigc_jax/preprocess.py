@@ -14,12 +14,15 @@ BACKGROUND = -1.0  # what comes into an image from outside it: black
 def normalise(raw: Batch) -> dict[str, jax.Array]:
     """Raw examples as networks take them.
 
-    Images uint8 [B, H, W, C] become f32 x / 127.5 - 1 in [-1, 1], labels [B] and tokens [B, T + 1]
-    i32; everything else stays as it is.
+    Images uint8 [B, H, W, C] become f32 x / 127.5 - 1 in [-1, 1]; of a floating-point type, they
+    are in [-1, 1] already. Labels [B] and tokens [B, T + 1] become i32; everything else stays as it
+    is.
     """
     batch = dict(raw)
     if "image" in batch:
-        batch["image"] = batch["image"].astype(jnp.float32) / 127.5 - 1
+        scaled = jnp.issubdtype(batch["image"].dtype, jnp.floating)
+        image = batch["image"].astype(jnp.float32)
+        batch["image"] = image if scaled else image / 127.5 - 1
     integers = {
         name: batch[name].astype(jnp.int32) for name in ("label", "tokens") if name in batch
     }

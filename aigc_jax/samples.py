@@ -8,11 +8,12 @@ import jax
 import numpy as np
 
 from aigc_jax import build, core
+from aigc_jax.compiling import compiled_once
 from aigc_jax.config import digest, typed, unknown
 from aigc_jax.data.dataset import Dataset, Info
 from aigc_jax.log import Log
 from aigc_jax.media import images as pictures
-from aigc_jax.media import provenance
+from aigc_jax.media import music, points, provenance
 
 
 def options_of(algorithm: core.Algorithm) -> dict[str, Any]:
@@ -48,25 +49,33 @@ def draw(
 
 
 def sampler(
-    algorithm: core.Algorithm, seed: int, options: Mapping[str, Any], batch_size: int
+    algorithm: core.Algorithm,
+    seed: int,
+    options: Mapping[str, Any],
+    batch_size: int,
+    sharding: jax.sharding.Sharding | None = None,
 ) -> Callable:
     """(state, num, cond) -> samples 0 .. num - 1, with averaged parameters, compiled once.
 
     `cond` holds one row for each sample. Sample i depends on the seed, i and its row alone: batches
-    are filled up and cut.
+    are filled up and cut. `sharding` says over which devices a batch is split.
     """
     key = core.stream(seed, core.SAMPLE)
 
-    @jax.jit
     def sample_batch(state, start, cond):
         keys = core.example_keys(key, batch_size, start)
+        if sharding is not None:
+            keys = jax.lax.with_sharding_constraint(keys, sharding)
         return algorithm.sample(core.averaged(state), keys, cond, **options)
+
+    sample_batch = compiled_once(jax.jit(sample_batch))
 
     def draw_samples(state, num, cond):
         parts = []
         for start in range(0, num, batch_size):
             rows = np.minimum(np.arange(start, start + batch_size), num - 1)
-            part = sample_batch(state, start, {name: value[rows] for name, value in cond.items()})
+            given = {name: value[rows] for name, value in cond.items()}
+            part = sample_batch(state, np.int32(start), given)
             parts.append(jax.tree.map(lambda x: np.asarray(x)[: num - start], part))
         return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
 
@@ -116,10 +125,13 @@ def shower(run: build.Run, dataset: Dataset) -> Callable:
 
     def show(state, step, log):
         drawn = draw_samples(state, num, cond)
-        if "tokens" in drawn:
+        if "tokens" in drawn and dataset.tokenizer.name == "music":
+            pieces = [music.frames_of(text) for text in texts_of(drawn, dataset.tokenizer)]
+            _show_grid(music.picture(pieces), "samples", run, step, log)
+        elif "tokens" in drawn:
             _show_text(texts_of(drawn, dataset.tokenizer), step, log)
         if "image" in drawn:
-            _show_grid(pictures.grid(drawn["image"]), "samples", run, step, log)
+            _show_grid(points.overview(drawn["image"]), "samples", run, step, log)
         if rebuild:
             _show_grid(rebuild(state), "reconstructions", run, step, log)
 
@@ -129,6 +141,8 @@ def shower(run: build.Run, dataset: Dataset) -> Callable:
 def reconstructor(run: build.Run, dataset: Dataset, pairs: int = 32) -> Callable | None:
     """(state) -> a grid of evaluation images, each beside its reconstruction; None without."""
     if "reconstruct" not in run.algorithm.heads or dataset.eval.arrays is None:
+        return None
+    if run.info.shapes["image"] == points.SHAPE:  # a point beside a point says nothing
         return None
     rows = np.arange(min(pairs, dataset.eval.length))
     batch = run.normalise(None, dataset.eval.gather(dataset.eval.arrays, rows))

@@ -4,6 +4,7 @@ Each takes the value it is about and returns its course over the steps, counted 
 schedule asks for `steps` and the config names none, it gets the number of steps of the run.
 """
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -56,6 +57,31 @@ def wsd(value: float, *, steps: int, warmup: int, decay: int, final: float = 0.0
         rise = (jnp.asarray(step, jnp.float32) + 1) / (warmup + 1)
         fall = value + (final - value) * _progress(step, steps - decay, decay)
         return jnp.where(step < warmup, value * rise, fall)
+
+    return schedule
+
+
+def staircase(
+    value: float, *, steps: int, stages: int = 8, factor: float = 10 ** (-1 / 7), growth: float = 3
+) -> Schedule:
+    """Constant in each of `stages`, each `growth` times as long as the one before.
+
+    Stage i has value * factor^i and takes growth^i / (1 + growth + ... + growth^(stages - 1)) of
+    the `steps`. With the defaults and value = 0.001 it is the schedule of Burda et al. 2016 (arXiv
+    1509.00519), 0.001 * 10^(-i / 7) during 3^i passes for i = 0 .. 7, 3280 passes in all; fewer
+    steps give a shorter one of the same shape.
+
+    Raises:
+      ValueError: `stages` is not 1 or more, or `growth` not positive.
+    """
+    if stages < 1 or growth <= 0:
+        raise ValueError(f"staircase: stages={stages} must be 1 or more, growth={growth} above 0")
+    ends = [sum(growth**i for i in range(stage + 1)) for stage in range(stages)]
+    starts = [math.ceil(steps * end / ends[-1]) for end in ends[:-1]]  # of all stages but the first
+
+    def schedule(step):
+        stage = (jnp.asarray(step) >= jnp.asarray(starts)).sum()
+        return jnp.asarray([value * factor**i for i in range(stages)], jnp.float32)[stage]
 
     return schedule
 

@@ -20,7 +20,7 @@ def test_trains_resumes_and_samples(name, tmp_path, capsys):
     assert checkpoint.steps(run) == [2, 4]
     text = checkpoint.read_run(run)["tokenizer"] is not None
     assert commands.sample(run, out, "--num=2", *(["--max_tokens=2"] if text else [])) == 0
-    assert (out / ("001.txt" if text else "001.png")).exists()
+    assert (out / ("001.txt" if text else "samples.npz")).exists()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,11 +1,11 @@
 """GANs learn all ten digits: judged by a classifier of real ones."""
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aigc_jax import build, config, loop, preprocess, samples
-from benchmarks.quality import classifier
+from aigc_jax import build, config, loop, samples
+from aigc_jax.evaluation import features
+from benchmarks.quality import gan
 
 NUM = 1000
 
@@ -18,12 +18,24 @@ def judged(folder, name: str, seed: int, *words: tuple[str, str]) -> dict:
     state = loop.train(completed, folder / f"run-{seed}")
     algorithm = build.run(completed, dataset.info).algorithm
     drawn = samples.draw(algorithm, state, seed, NUM, {}, {}, batch_size=100)
-    predict = classifier.fitted(dataset, folder)
-    assert classifier.accuracy(predict, dataset.eval) >= 0.97
-    real = preprocess.normalise({k: jnp.asarray(v) for k, v in dataset.eval.arrays.items()})
-    said = classifier.judge(predict, drawn["image"])
-    distance = classifier.mean_distance(drawn["image"])
-    return said | {"distance": distance / classifier.mean_distance(np.asarray(real["image"][:NUM]))}
+    classifier = features.trained(dataset, folder)
+    assert classifier.accuracy >= 0.97
+    said = gan.judge(classifier.apply(drawn["image"])[1])
+    return said | {"distance": gan.distance(drawn["image"], gan.real_images(dataset))}
+
+
+def test_images_are_judged_by_shares_confidence_and_agreement():
+    probabilities = np.array([[0.9, 0.1, 0.0], [0.8, 0.2, 0.0], [0.6, 0.3, 0.1], [0.3, 0.7, 0.0]])
+    said = gan.judge(probabilities, np.array([0, 0, 1, 1]))
+    assert said["shares"] == [0.75, 0.25, 0.0]
+    assert said["least_share"] == 0.0
+    assert said["confidence"] == pytest.approx(0.75)
+    assert said["agreement"] == 0.75
+
+
+def test_distance_is_relative_to_that_of_real_images():
+    real = np.random.default_rng(0).normal(size=(20, 4, 4, 1)).astype(np.float32)
+    assert gan.distance(real / 2, real) == pytest.approx(0.5, rel=1e-4)
 
 
 def test_a_short_run_makes_every_digit(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / "aigc_jax"
 FAMILIES = ("attention", "gan", "vae")
+PARTS = {"gan": ("game", "sampling"), "vae": ("model", "heads")}
 LINEN = "jax flax optax numpy"
 READERS = "numpy PIL sklearn tokenizers tensorflow_datasets grain"
 
@@ -30,11 +31,15 @@ RULES = {
 }
 for family in FAMILIES:
     shared = f"{LINEN} .layers.* .preprocess .schedules .{family}.*"
-    RULES[f"{family}.algorithm"] = f"{shared} .core"
+    # The files that know of states and keys; networks, losses and the like do not.
+    for module in ("algorithm", *PARTS.get(family, ())):
+        RULES[f"{family}.{module}"] = f"{shared} .core"
     RULES[f"{family}.*"] = shared
 RULES |= {
     "data.*": f"{READERS} .data.*",
-    "media.*": "numpy PIL .media.*",
+    "media.*": "numpy PIL mido .media.*",
+    "metrics.*": f"{LINEN} dm_pix .metrics.*",
+    "health": "",
     "feed": "numpy .data.*",
     "log": "tensorboardX",
     "launch": "jax",
@@ -47,13 +52,20 @@ RULES |= {
     "workdir": "jax .checkpoint .config .core .data.*",
     "finetune": "jax .checkpoint .core .data.*",
     "build": "jax numpy .config .core .data.* .guard .names .optim .preprocess .schedules",
-    "samples": "jax numpy .build .config .core .data.* .log .media.*",
+    "samples": "jax numpy .build .compiling .config .core .data.* .log .media.*",
     "describe": "jax flax numpy .build .config .core .finetune .flops .names .parallel .schedules",
-    "loop": "jax numpy .build .checkpoint .config .core .data.* .feed .finetune .guard .launch .log"
-    " .parallel .samples .workdir",
+    "loop": "jax numpy .build .checkpoint .config .core .data.* .feed .finetune .guard .health"
+    " .launch .log .parallel .samples .workdir",
+    "evaluation.*": "jax flax numpy .build .config .core .data.* .describe .evaluation.* .feed"
+    " .media.* .metrics.* .names .parallel .preprocess .samples",
+    "evaluate": ".build .checkpoint .config .data.* .evaluation.* .launch .loop .media.* .parallel"
+    " .workdir",
 }
 # Packages without which the other parts of the project work, or that are slow to import.
-OPTIONAL = ("tensorflow_datasets", "grain", "tensorboardX", "sklearn", "tokenizers", "PIL")
+OPTIONAL = ("tensorflow_datasets", "grain", "tensorboardX", "sklearn", "tokenizers", "PIL") + (
+    "dm_pix",
+    "mido",
+)
 
 
 def names_of_modules() -> list[str]:
@@ -154,9 +166,10 @@ def test_configs_are_plain_values():
         assert {name for name, _ in imports_of(path)} <= {".config"}, path
 
 
-def test_data_and_media_work_without_jax():
+def test_data_media_and_reports_work_without_jax():
     code = (
-        "import sys; import aigc_jax.data.load, aigc_jax.media.images; print('jax' in sys.modules)"
+        "import sys; import aigc_jax.data.load, aigc_jax.media.images, aigc_jax.evaluation.page; "
+        "print('jax' in sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True

@@ -91,5 +91,7 @@ def test_rows_of_a_run_have_the_same_names_throughout(resumed):
     assert [len(names[split]) for split in ("train", "test")] == [4, 2]
     assert all(found == names["train"][0] for found in names["train"])
     metrics = {"d_loss", "g_loss", "d_real", "d_fake", "d_grad_norm", "g_grad_norm"}
-    assert set(names["train"][0]) == metrics | {"examples_per_second"}
+    metrics |= {"d_real_sign", "d_fake_sign", "fake_distance"}
+    metrics |= {"examples_per_second", "peak_memory_mib", "nonfinite_share"}
+    assert set(names["train"][0]) == metrics
     assert names["test"] == [["d_fake", "d_real"]] * 2

@@ -72,17 +72,20 @@ def test_a_parameter_that_is_not_finite_stops_the_run(tmp_path, capsys):
 def test_a_huge_learning_rate_stops_the_run(tmp_path, capsys):
     assert commands.train(tmp_path, "vae", "optimizer.model.learning_rate=1e30") == 1
     assert "was not finite at step" in capsys.readouterr().err
-    for row in commands.rows(tmp_path):
+    rows = commands.rows(tmp_path)
+    for row in rows:
         assert all(math.isfinite(v) for v in row.values() if isinstance(v, float))
+    assert rows[-1]["nonfinite_share"] > 0
 
 
 DOCUMENTED = {
     "gan": (
-        {"d_loss", "g_loss", "d_real", "d_fake", "r1", "d_grad_norm", "g_grad_norm"},
+        {"d_loss", "g_loss", "d_real", "d_fake", "r1", "d_grad_norm", "g_grad_norm"}
+        | {"d_real_sign", "d_fake_sign", "fake_distance"},
         {"d_real", "d_fake"},
     ),
     "vae": (
-        {"loss", "elbo", "rate", "distortion", "beta", "grad_norm"},
+        {"loss", "elbo", "rate", "distortion", "beta", "active_units", "grad_norm"},
         {"elbo", "rate", "distortion"},
     ),
     "attention": ({"loss", "grad_norm"}, {"nll"}),
@@ -96,7 +99,8 @@ def test_rows_hold_the_documented_names(tmp_path, family):
     found = [json.loads(line) for line in lines]
     common = {"step", "split", "time"}
     train, evaluated = DOCUMENTED[family]
-    by_split = {"train": common | train | {"examples_per_second"}}
+    of_any_run = {"examples_per_second", "peak_memory_mib", "nonfinite_share"}
+    by_split = {"train": common | train | of_any_run}
     for row in found:
         assert set(row) == by_split.get(row["split"], common | evaluated)
     splits = {"gan": "test", "vae": "test", "attention": "validation"}
@@ -106,7 +110,7 @@ def test_rows_hold_the_documented_names(tmp_path, family):
     # A penalty's name is the name of its function.
     for name in (train | evaluated) - {"r1"}:
         assert re.search(rf"[`\"]{name}[`\"]", documentation), name
-    for name in (*common, "examples_per_second"):
+    for name in (*common, *of_any_run):
         assert name in log_doc
 
 

@@ -39,6 +39,6 @@ def test_every_command_works(folder, capsys):
             assert train.main(words.split() + FEW) == 0, words
         else:
             assert sample.main([*words.split(), "--num=4"]) == 0, words
-    for run in ("rp", "deep", "discs", "flow"):
+    for run in ("smoothed", "deep", "discs", "flow"):
         assert list((folder / "runs" / run / "samples").glob("*.png"))
     assert (folder / "generated_images" / "grid.png").exists()

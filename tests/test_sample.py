@@ -19,7 +19,7 @@ OPTIONS = {  # by family: the samples of most tests
     "attention": ("--num=3", "--max_tokens=6", f"--prompt={PROMPT}"),
 }
 FOREIGN = {
-    "gan": ("--temperature=1", "--prompt=a", "--interpolate=3", "--reconstruct=a.png"),
+    "gan": ("--temperature=1", "--prompt=a", "--reconstruct=a.png"),
     "vae": ("--truncation=1", "--prompt=a", "--label=1", "--top_k=3"),
     "attention": ("--truncation=1", "--label=1", "--interpolate=3", "--reconstruct=a.png"),
 }

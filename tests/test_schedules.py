@@ -16,6 +16,7 @@ CASES = {
     "warmup_cosine": schedules.warmup_cosine(3.0, steps=STEPS, warmup=20, final=0.5),
     "wsd": schedules.wsd(3.0, steps=STEPS, warmup=20, decay=50, final=0.5),
 }
+STAIRCASE = {"staircase": schedules.staircase(3.0, steps=STEPS)}
 
 
 def values(schedule, steps=STEPS + 50):
@@ -68,10 +69,34 @@ def test_warmup_cosine_is_that_of_nanogpt():
     np.testing.assert_allclose(values(schedule, 2100), expected, rtol=2e-5)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", CASES | STAIRCASE)
 def test_it_is_the_same_inside_jit_as_outside(name):
+    schedule = (CASES | STAIRCASE)[name]
     for step in (0, 20, 77, STEPS):
-        outside, inside = CASES[name](step), jax.jit(CASES[name])(np.int32(step))
+        outside, inside = schedule(step), jax.jit(schedule)(np.int32(step))
         assert inside.dtype == np.float32
         assert inside.shape == ()
         np.testing.assert_allclose(inside, outside, rtol=1e-6)
+
+
+def test_staircase_is_the_schedule_of_burda():
+    """0.001 * 10^(-i / 7) for 3^i passes, i = 0 .. 7: 1 + 3 + ... + 2187 = 3280 passes."""
+    expected = np.concatenate([np.full(3**i, 0.001 * 10 ** (-i / 7)) for i in range(8)])
+    assert len(expected) == 3280
+    for per_pass in (1, 600):
+        schedule = schedules.staircase(0.001, steps=3280 * per_pass)
+        last = np.asarray(jax.vmap(schedule)(np.arange(1, 3281) * per_pass - 1))
+        first = np.asarray(jax.vmap(schedule)(np.arange(3280) * per_pass))
+        np.testing.assert_allclose(last, expected, rtol=1e-6)
+        np.testing.assert_allclose(first, expected, rtol=1e-6)
+        np.testing.assert_allclose(schedule(10**9), 1e-4, rtol=1e-6)
+
+
+def test_staircase_by_hand():
+    # Stages of 1 : 2 : 4 in 14 steps, halving: 2 steps, 4 steps, 8 steps.
+    schedule = schedules.staircase(8.0, steps=14, stages=3, factor=0.5, growth=2)
+    np.testing.assert_array_equal(values(schedule, 15), [8.0] * 2 + [4.0] * 4 + [2.0] * 9)
+    one = schedules.staircase(8.0, steps=14, stages=1)
+    np.testing.assert_array_equal(values(one, 15), 8.0)
+    with pytest.raises(ValueError, match="stages=0"):
+        schedules.staircase(8.0, steps=14, stages=0)

@@ -3,6 +3,9 @@
 Training: -log p(x_t | x_1 .. x_{t-1}), the mean over positions, in nats. Metrics of `step`: "loss",
 "grad_norm"; of `eval`: "nll", nats per token, weighted by counted tokens. `exp` of the averaged
 "nll" is the perplexity.
+
+Heads, of the inputs among "tokens" [B, T+1]: "logits", f32 [B, T, V]; "attention", where the
+network tells it, the softmax weights f32 [B, layers, heads, T, T] of queries (rows) over keys.
 """
 
 from collections.abc import Mapping
@@ -101,13 +104,21 @@ def make(
         params = {"params": state.params["model"]}
         return {"logits": network.apply(params, batch["tokens"][:, :-1])}
 
+    def attention(state, batch, key):
+        variables, inputs = {"params": state.params["model"]}, batch["tokens"][:, :-1]
+        _, kept = network.apply(variables, inputs, method="hidden", mutable=["intermediates"])
+        return {"attention": network.attention_of(kept["intermediates"])}
+
+    heads = {"logits": logits}
+    if hasattr(network, "attention_of"):
+        heads["attention"] = attention
     return core.from_loss(
         loss,
         {"model": lambda key: network.init(key, jnp.zeros((1, 1), jnp.int32))},
         tx,
         eval=evaluate,
         sample=sample,
-        heads={"logits": logits},
+        heads=heads,
         conditions=("prompt",),
         accumulate=accumulate,
     )

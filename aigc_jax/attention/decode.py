@@ -21,6 +21,7 @@ class Text(NamedTuple):
     recent: jax.Array  # i32 [B, W], the last tokens; every row ends in the last column
     pad: jax.Array  # i32 [B], void columns at the left of each row
     seen: jax.Array  # bool [B, V], tokens of the prompt and those generated
+    dropped: jax.Array  # i32 [B], tokens that came before those of `recent`
 
 
 def segments(width: int, max_tokens: int, window: int | None) -> tuple[int, int]:
@@ -60,7 +61,8 @@ def last_columns(text: Text, width: int) -> Text:
     """The last `width` columns of the text, with void ones put before them if it has fewer."""
     missing = width - text.recent.shape[1]
     recent = jnp.pad(text.recent, ((0, 0), (max(missing, 0), 0)))[:, -width:]
-    return Text(recent, jnp.maximum(text.pad + missing, 0), text.seen)
+    pad = text.pad + missing
+    return Text(recent, jnp.maximum(pad, 0), text.seen, text.dropped + jnp.maximum(-pad, 0))
 
 
 @functools.partial(jax.jit, static_argnames=("model", "max_tokens", "options"))
@@ -119,12 +121,12 @@ def _read(prompt, length, vocab):
     rows, pad = jnp.arange(prompt.shape[0]), prompt.shape[1] - length
     real = jnp.arange(prompt.shape[1]) < length[:, None]
     seen = jnp.zeros((len(rows), vocab), bool).at[rows[:, None], prompt].max(real)
-    return Text(jax.vmap(jnp.roll)(prompt, pad), pad, seen)
+    return Text(jax.vmap(jnp.roll)(prompt, pad), pad, seen, jnp.zeros_like(pad))
 
 
 def _segment(model, params, keys, options, text, numbers):
     """Continues `text` by tokens number `numbers` [M]: (text with them, tokens i32 [B, M])."""
-    recent, pad, seen = text
+    recent, pad, seen, dropped = text
     read = recent.shape[1] - 1
     network = lambda method, *args: model.apply({"params": params}, *args, method=method)
 
@@ -136,7 +138,7 @@ def _segment(model, params, keys, options, text, numbers):
         return (token, memory, seen.at[jnp.arange(len(token)), token].set(True)), token
 
     stages = capacities(read, read + len(numbers), model.window)
-    memory = model.start(pad, stages[0])
+    memory = model.start(pad, stages[0], dropped)
     if read:
         _, memory = network("extend", recent[:, :-1], memory)
     token, pieces = recent[:, -1], []
@@ -146,4 +148,4 @@ def _segment(model, params, keys, options, text, numbers):
         token, memory, seen = carry
         pieces.append(tokens)
     tokens = jnp.concatenate(pieces).T
-    return Text(jnp.concatenate([recent, tokens], axis=1), pad, seen), tokens
+    return text._replace(recent=jnp.concatenate([recent, tokens], axis=1), seen=seen), tokens

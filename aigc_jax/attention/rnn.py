@@ -201,8 +201,8 @@ class RnnLanguageModel(nn.Module):
         return self.head(hidden)
 
     @nn.nowrap
-    def start(self, pad: jax.Array, capacity: int) -> Memory:
-        """The zero state, of any capacity, in rows whose first pad i32 [B] columns are void."""
+    def start(self, pad: jax.Array, capacity: int, offset: jax.Array) -> Memory:
+        """The zero state in rows whose first pad i32 [B] columns are void; for any other value."""
         return Memory(self._empty(pad.shape[0]), jnp.zeros((), jnp.int32), pad)
 
     @nn.nowrap

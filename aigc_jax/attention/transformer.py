@@ -1,14 +1,14 @@
 """A decoder-only transformer: GPT-2 by default, its descendants by options.
 
 Language models here and in `rnn` keep one outer contract, with which `decode.generate` and the loss
-work: `vocab`; `hidden(tokens, train)` and `logits(hidden)` for training; for generation
-`start(pad, capacity)`, `extend(tokens, memory)`, `grow(memory, capacity)`, and `window`, the number
-of tokens that can be looked back on, or None for any.
+work: `vocab`; `hidden(tokens, train)` and `logits(hidden)` for training; for generation `window`,
+the number of tokens that can be looked back on, or None for any, `start(pad, capacity, offset)`,
+`grow(memory, capacity)` and `extend(tokens, memory)`.
 """
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -38,6 +38,7 @@ class Memory(NamedTuple):
     layers: Sequence[KeyValues]
     column: jax.Array  # i32 [], columns filled
     pad: jax.Array  # i32 [B], void columns at the left of each row
+    offset: jax.Array  # i32 [B], tokens of the text that come before a row's first one
 
 
 def check(model: "Transformer") -> None:
@@ -59,6 +60,8 @@ def check(model: "Transformer") -> None:
     width = model.dim // model.heads
     if model.positions == "rope" and width % 2:
         raise ValueError(f"positions='rope' needs an even dim / heads, not {width}")
+    if any(period < 2 for period in model.periods):
+        raise ValueError(f"periods={model.periods} must be at least 2 tokens each")
     if not 0 <= model.dropout < 1:
         raise ValueError(f"dropout={model.dropout} must be at least 0 and below 1")
 
@@ -118,7 +121,9 @@ class Transformer(nn.Module):
 
     Options: `positions` "learned", "rope", "alibi", "none"; `norm` "layer", "rms"; `ffn` "gelu",
     "swiglu"; `kv_heads` below `heads` for grouped queries; `qk_norm`; `bias` for all dense and norm
-    layers. Raises ValueError, when built, for a combination that `check` refuses.
+    layers; `periods` p add a learned embedding of (place in the text) mod p to each input, such as
+    the voice and the place in the beat of music whose windows start with a period of their piece.
+    Raises ValueError, when built, for a combination that `check` refuses.
     """
 
     vocab: int
@@ -128,6 +133,7 @@ class Transformer(nn.Module):
     heads: int = 4
     kv_heads: int | None = None  # None: as many as heads
     positions: str = "learned"
+    periods: Sequence[int] = ()
     norm: str = "layer"
     ffn: str = "gelu"
     qk_norm: bool = False
@@ -152,6 +158,10 @@ class Transformer(nn.Module):
         self.embed = nn.Embed(self.vocab, self.dim, embedding_init=INIT, dtype=self.dtype)
         if self.positions == "learned":
             self.places = nn.Embed(self.context, self.dim, embedding_init=INIT, dtype=self.dtype)
+        self.phases = [
+            nn.Embed(period, self.dim, embedding_init=INIT, dtype=self.dtype)
+            for period in self.periods
+        ]
         self.drop = nn.Dropout(self.dropout)
         self.blocks = [
             Block(norm, attention, feed_forward, self.dropout) for _ in range(self.layers)
@@ -176,7 +186,7 @@ class Transformer(nn.Module):
         if tokens.shape[1] > self.context:
             raise ValueError(f"{tokens.shape[1]} tokens exceed context={self.context}")
         view = causal_view(SCHEMES[self.positions], self.heads, tokens.shape[1])
-        return self._run(tokens, view, [None] * self.layers, train)[0]
+        return self._run(tokens, view, view.positions, [None] * self.layers, train)[0]
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """hidden E^T, E the token embeddings: [..., D] -> f32 [..., V]."""
@@ -184,11 +194,20 @@ class Transformer(nn.Module):
         return jnp.matmul(hidden, table.T, preferred_element_type=jnp.float32)
 
     @nn.nowrap
-    def start(self, pad: jax.Array, capacity: int) -> Memory:
-        """An empty cache for `capacity` tokens in rows whose first pad i32 [B] columns are void."""
+    def attention_of(self, intermediates: Mapping[str, Any]) -> jax.Array:
+        """Weights f32 [B, layers, heads, T, T] from what a pass puts into "intermediates"."""
+        blocks = [intermediates[f"blocks_{i}"]["attention"] for i in range(self.layers)]
+        return jnp.stack([block["weights"][0] for block in blocks], axis=1)
+
+    @nn.nowrap
+    def start(self, pad: jax.Array, capacity: int, offset: jax.Array) -> Memory:
+        """An empty cache for `capacity` tokens in rows whose first pad i32 [B] columns are void.
+
+        `offset` i32 [B] tokens of each row's text have been left behind.
+        """
         width = self.dim // self.heads
         layer = empty_cache(pad.shape[0], capacity, self._kv_heads, width, self.dtype)
-        return Memory([layer] * self.layers, jnp.zeros((), jnp.int32), pad)
+        return Memory([layer] * self.layers, jnp.zeros((), jnp.int32), pad, offset)
 
     @nn.nowrap
     def grow(self, memory: Memory, capacity: int) -> Memory:
@@ -200,13 +219,16 @@ class Transformer(nn.Module):
         length, capacity = tokens.shape[1], memory.layers[0].keys.shape[2]
         scheme, column = SCHEMES[self.positions], memory.column
         view = cached_view(scheme, self.heads, memory.pad, column, length, capacity)
-        hidden, layers = self._run(tokens, view, memory.layers, train=False)
-        return hidden, Memory(layers, column + length, memory.pad)
+        places = view.positions + memory.offset[:, None]
+        hidden, layers = self._run(tokens, view, places, memory.layers, train=False)
+        return hidden, memory._replace(layers=layers, column=column + length)
 
-    def _run(self, tokens, view, caches, train):
+    def _run(self, tokens, view, places, caches, train):
         x = self.embed(tokens)
         if self.positions == "learned":
             x = x + self.places(view.positions)
+        for period, phase in zip(self.periods, self.phases, strict=True):
+            x = x + phase(places % period)
         x = self.drop(x, deterministic=not train)
         new = []
         for block, cache in zip(self.blocks, caches, strict=True):

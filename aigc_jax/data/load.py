@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from aigc_jax.data import builders, folder, images, music, prepared, text
+from aigc_jax.data import builders, folder, images, music, points, prepared, stacked, text
 from aigc_jax.data.dataset import Dataset, Info
 
 TEXTS = ("python_text", "tiny_shakespeare")
@@ -25,6 +25,7 @@ def options(
     tokenizer: str = "auto",
     vocab_size: int = 1024,
     limit: int | None = None,
+    transpose: int = 0,
     max_memory_gib: float = 1.0,
 ) -> dict[str, Any]:
     """The data section of a config, checked and completed.
@@ -40,7 +41,9 @@ def options(
       context: tokens that a model of text or music sees, T.
       tokenizer: of text: "auto", "char", "byte" or "bpe".
       vocab_size: of a BPE tokenizer.
-      limit: only the first so many images, or characters of text, are trained on.
+      limit: only the first so many images, points, or characters of text, are trained on.
+      transpose: training pieces of music come in their own key and in those up to so many
+        semitones below and above it.
       max_memory_gib: images that take more than this decoded are streamed.
 
     Raises:
@@ -54,6 +57,8 @@ def options(
             raise ValueError(f"data.{key} = {value!r}: accepted is a number above 0, or None")
     if channels not in (None, *images.MODES):
         raise ValueError(f"data.channels = {channels!r}: accepted are {sorted(images.MODES)}")
+    if not isinstance(transpose, int) or not 0 <= transpose <= 12:
+        raise ValueError(f"data.transpose = {transpose!r}: accepted are 0 to 12 semitones")
     config["manual_dir"] = manual_dir or os.environ.get("AIGC_MANUAL_DIR")
     config["data_dir"] = data_dir or ".data"
     return config
@@ -61,7 +66,7 @@ def options(
 
 def _unknown(config: Mapping[str, Any]) -> ValueError:
     name = config["name"]
-    known = sorted([*builders.SETS, *TEXTS, *MUSIC])
+    known = sorted([*builders.SETS, *points.SETS, stacked.NAME, *TEXTS, *MUSIC])
     others = prepared.names(config["data_dir"])
     near = difflib.get_close_matches(str(name), [*known, *others], 1)
     hint = f"did you mean {near[0]!r}? " if near else ""
@@ -83,9 +88,13 @@ def _image_origin(config: Mapping[str, Any]) -> images.Origin | None:
     return prepared.origin(name, found, config["image_size"]) if found else None
 
 
-def _token_set(config: Mapping[str, Any]) -> Any:
-    """The module, `text` or `music`, that knows the set that a config names, if there is one."""
+def _set_of(config: Mapping[str, Any]) -> Any:
+    """The module that knows the set that a config names, None if only an image set can have it."""
     name = config["name"]
+    if name in points.SETS:
+        return points
+    if name == stacked.NAME:
+        return stacked
     if name in MUSIC:
         return music
     if name in TEXTS or pathlib.Path(name).is_file():
@@ -106,9 +115,9 @@ def describe(config: Mapping[str, Any], tokenizer: Any = None) -> Info:
       ValueError: nothing has that name (says what does), or the folder or file is unusable.
     """
     config = options(**config)
-    tokens = _token_set(config)
-    if tokens:
-        return tokens.describe(config, tokenizer)
+    known = _set_of(config)
+    if known:
+        return known.describe(config, tokenizer)
     origin = _image_origin(config)
     if not origin:
         raise _unknown(config)
@@ -122,9 +131,9 @@ def load(config: Mapping[str, Any], tokenizer: Any = None) -> Dataset:
       FileNotFoundError: neither network nor files; says which files to put where.
     """
     config = options(**config)
-    tokens = _token_set(config)
-    if tokens:
-        return tokens.load(config, tokenizer)
+    known = _set_of(config)
+    if known:
+        return known.load(config, tokenizer)
     origin = _image_origin(config)
     if not origin:
         raise _unknown(config)

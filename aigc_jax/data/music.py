@@ -3,8 +3,8 @@
 A piece of F frames is one start token and then 4 F notes: soprano, alto, tenor and bass of the
 first sixteenth note, then of the second one. Likelihoods are of notes only, all of them.
 
-A configuration holds `data_dir`, `manual_dir`, `context` (T), `tokenizer` ("auto" or "music") and
-`limit` (training pieces; None: all). `load.options` completes it.
+A configuration holds `data_dir`, `manual_dir`, `context` (T), `tokenizer` ("auto" or "music"),
+`limit` (training pieces; None: all) and `transpose` (semitones). `load.options` completes it.
 """
 
 import pathlib
@@ -20,6 +20,7 @@ from aigc_jax.data.tokenizers import Tokenizer
 from aigc_jax.data.windows import eval_count, eval_windows, piece_windows
 
 VOICES = 4
+BEAT = 4 * VOICES  # tokens; all pieces are whole beats long
 # The pieces' lengths in sixteenth notes, in the order of the file.
 FRAMES = {
     "train": (
@@ -54,7 +55,7 @@ EVAL_SPLIT = "test"
 def describe(config: Mapping[str, Any], tokenizer: Tokenizer | None = None) -> Info:
     """Sizes and shapes, without preparing anything. Raises what `load` does."""
     _check(config, tokenizer)
-    context = config["context"]
+    context, keys = config["context"], 2 * config["transpose"] + 1
     frames = {split: _kept(_lengths(split), config, split) for split in FRAMES}
     sizes = {
         split: sum(eval_count(1 + VOICES * count, context) for count in counts)
@@ -63,7 +64,7 @@ def describe(config: Mapping[str, Any], tokenizer: Tokenizer | None = None) -> I
     remote = text_builders.CHORALES["Jsb16thSeparated.json"]
     return Info(
         name="jsb_chorales",
-        sizes={**sizes, "train": sum(frames["train"])},
+        sizes={**sizes, "train": keys * sum(frames["train"]) * VOICES // BEAT},
         eval_split=EVAL_SPLIT,
         shapes={"tokens": (context + 1,), "mask": (context,)},
         dtypes={"tokens": "int32", "mask": "float32"},
@@ -73,10 +74,11 @@ def describe(config: Mapping[str, Any], tokenizer: Tokenizer | None = None) -> I
 
 
 def load(config: Mapping[str, Any], tokenizer: Tokenizer | None = None) -> Dataset:
-    """Training windows that start at every frame, and test windows with every note once.
+    """Training windows that start at every beat, and test windows with every note once.
 
-    The first token of a training window is the one before its first frame, so that position i
-    always predicts voice i mod 4. No window goes over a piece's end: `mask` is 0 behind it.
+    The first token of a window is the one before its first frame, so that position i predicts voice
+    i mod 4, and (i mod 16) // 4 is the sixteenth of the beat; in test windows, if the context is
+    whole beats. No window goes over a piece's end: `mask` is 0 behind it.
 
     Raises:
       ValueError: another tokenizer than the music one, or a context that is not whole frames.
@@ -85,12 +87,37 @@ def load(config: Mapping[str, Any], tokenizer: Tokenizer | None = None) -> Datas
     context = info.shapes["tokens"][0] - 1
     arrays = _prepared(config)
     train, test = (_kept(_pieces(arrays, s), config, s) for s in ("train", EVAL_SPLIT))
+    train = in_other_keys(train, config["transpose"])
     return Dataset(
         info,
-        piece_windows(train, context, stride=VOICES),
-        eval_windows(test, context),
+        piece_windows([notes(piece) for piece in train], context, stride=BEAT),
+        eval_windows([notes(piece) for piece in test], context),
         tokenizers.music(),
     )
+
+
+def in_other_keys(pieces: Sequence[np.ndarray], reach: int) -> list[np.ndarray]:
+    """Frames int [F, 4] of every piece in 2 reach + 1 keys, in turn.
+
+    These are the keys up to `reach` semitones below and above in which no voice leaves the range
+    that it has in `pieces`; where those are fewer, the first ones come again, so that every piece
+    counts the same.
+    """
+    low, high = _ranges(np.concatenate(pieces))
+    copies = []
+    for piece in pieces:
+        lowest, highest = _ranges(piece)
+        down, up = (lowest - low).min(), (high - highest).min()
+        shifts = np.arange(-min(reach, down), min(reach, up) + 1)
+        copies += [
+            np.where(piece < 0, piece, piece + by) for by in np.resize(shifts, 2 * reach + 1)
+        ]
+    return copies
+
+
+def _ranges(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest and the highest pitch [4] of each voice."""
+    return np.where(frames < 0, 127, frames).min(axis=0), frames.max(axis=0)
 
 
 def notes(frames: np.ndarray) -> np.ndarray:
@@ -98,6 +125,20 @@ def notes(frames: np.ndarray) -> np.ndarray:
     first, silence = tokenizers.MUSIC_WORDS.index("36"), tokenizers.MUSIC_WORDS.index(".")
     ids = np.where(frames < 0, silence, frames - 36 + first).reshape(-1)
     return np.concatenate([[tokenizers.music().start], ids]).astype(np.int32)
+
+
+def pieces_of(tokens: np.ndarray) -> list[np.ndarray]:
+    """Frames int16 [F, 4] of the pieces in a row of ids: `notes` undone.
+
+    A piece begins after a start token, or with the row; what does not fill a frame is cut.
+    """
+    tokens, start = np.asarray(tokens).reshape(-1), tokenizers.music().start
+    pitch = [-1 if word in "|." else int(word) for word in tokenizers.MUSIC_WORDS]
+    pitches = np.array(pitch, np.int16)[tokens]
+    parts = np.split(pitches, np.flatnonzero(tokens == start))
+    rows = [part[int(i > 0) :] for i, part in enumerate(parts)]  # without their start token
+    whole = [row[: len(row) // VOICES * VOICES].reshape(-1, VOICES) for row in rows]
+    return [piece for piece in whole if len(piece)]
 
 
 def _check(config: Mapping[str, Any], tokenizer: Tokenizer | None) -> None:
@@ -144,6 +185,5 @@ def _prepared(config: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 
 def _pieces(arrays: Mapping[str, np.ndarray], split: str) -> list[np.ndarray]:
-    """Token ids of each piece of a split."""
-    borders = np.cumsum(_lengths(split))[:-1]
-    return [notes(frames) for frames in np.split(arrays[split], borders)]
+    """Frames of each piece of a split."""
+    return np.split(arrays[split], np.cumsum(_lengths(split))[:-1])

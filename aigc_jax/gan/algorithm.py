@@ -7,12 +7,16 @@ updates of a step:
 - `d_loss`, `g_loss`: the losses without penalties; `d_real`, `d_fake`: logits in the
   discriminator's updates;
 - one per penalty, under its function's name, before its weight;
-- `d_grad_norm`, `g_grad_norm`: global norms before clipping.
+- `d_grad_norm`, `g_grad_norm`: global norms before clipping;
+- `d_real_sign`, `d_fake_sign`: mean signs of the logits in the discriminator's updates, 1 and -1
+  where it is sure of every image; they say nothing under a relativistic loss, which leaves the
+  level of the logits open;
+- `fake_distance`: the root-mean-square pairwise distance of the generator's batch over that of the
+  real batch, 1 in health and towards 0 in collapse; the mean of that of each microbatch.
 """
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -21,7 +25,8 @@ import optax
 
 from aigc_jax import core, schedules
 from aigc_jax.core import Algorithm, Batch, Example, Metrics, PyTree, State
-from aigc_jax.gan import checks, losses, networks, penalties
+from aigc_jax.gan import checks, health, losses, networks, packing, penalties, sampling
+from aigc_jax.gan.game import Game, apply, blank, of, variables
 
 NAMES = {
     "generator": networks,
@@ -32,20 +37,6 @@ NAMES = {
 }
 # The optimisers, and the option that counts the updates of each in one step.
 OPTIMIZERS = {"generator": "", "discriminator": "n_critic"}
-
-
-class Game(NamedTuple):
-    """What the functions below share: the players, their loss and how they take turns."""
-
-    generator: nn.Module
-    discriminator: nn.Module
-    tx: Mapping[str, optax.GradientTransformation]
-    loss: Callable
-    penalties: Mapping[Callable, schedules.Schedule]
-    latent_dim: int
-    n_critic: int
-    accumulate: int
-    conditional: bool
 
 
 def make(
@@ -61,6 +52,7 @@ def make(
     penalties: Mapping[Callable, float] = {},
     penalties_schedule: str | Callable = "constant",
     conditional: bool = False,
+    pack: int = 1,
 ) -> Algorithm:
     """A generative adversarial network (Goodfellow et al., arXiv 1406.2661).
 
@@ -77,25 +69,34 @@ def make(
       penalties: {penalty: weight} of functions as in `gan.penalties`; {"r1": 10.0} in a config.
       penalties_schedule: weight -> (step -> weight), as in `schedules`.
       conditional: whether both players see the labels.
+      pack: images that the discriminator judges together, as in `gan.packing`. They are neighbours
+        in their microbatch, so that other values of `accumulate` make other packs.
 
     Raises:
-      ValueError: for `conditional` on data without labels, `n_critic` below 1, networks of other
-        shapes, or a penalty on a discriminator with batch normalisation.
+      ValueError: for `conditional` on data without labels or with packs, `n_critic` below 1, a
+        microbatch that is no whole number of packs, networks of other shapes, or a penalty on a
+        discriminator with batch normalisation.
     """
     checks.options(example.batch, example.num_classes, conditional, n_critic, latent_dim)
-    z, label, image = jax.eval_shape(lambda: _blank(example, latent_dim, conditional))
-    checks.shapes(generator, discriminator, z, label, image)
+    checks.packs(pack, example.batch["image"].shape[0] // accumulate, conditional)
+    discriminator = packing.judging(discriminator, pack)
+    z, label, image = jax.eval_shape(lambda: blank(example, latent_dim, conditional, pack))
+    packed = jax.eval_shape(packing.pack(pack), image)
+    checks.shapes(generator, discriminator, z, label, image, packed)
     names = [penalty.__name__ for penalty in penalties]
-    checks.penalties(names, discriminator, image, label)
+    checks.penalties(names, discriminator, packed, label)
     weights = {penalty: penalties_schedule(weight) for penalty, weight in penalties.items()}
-    game = Game(
-        generator, discriminator, tx, loss, weights, latent_dim, n_critic, accumulate, conditional
-    )
+    turns = (latent_dim, n_critic, accumulate, conditional, pack)
+    game = Game(generator, discriminator, tx, loss, weights, *turns)
     return Algorithm(
         init=partial(init, game, example),
         step=partial(step, game),
         eval=partial(evaluate, game),
-        sample=partial(sample, game),
+        sample=partial(sampling.sample, game),
+        heads={
+            "decode": partial(sampling.decode, game),
+            "interpolate": partial(sampling.interpolate, game),
+        },
         conditions=("label",) if conditional else (),
         batches_per_step=n_critic,
     )
@@ -104,11 +105,12 @@ def make(
 def init(game: Game, example: Example, key: jax.Array) -> State:
     """Draws both networks, keyed "generator" and "discriminator" throughout the state."""
     g_key, d_key = jax.random.split(key)
-    z, label, image = _blank(example, game.latent_dim, game.conditional)
+    z, label, image = blank(example, game.latent_dim, game.conditional, game.pack)
+    packed = packing.pack(game.pack)(image)
     params, mutable = core.split_variables(
         {
             "generator": game.generator.init(g_key, z, label, train=False),
-            "discriminator": game.discriminator.init(d_key, image, label, train=False),
+            "discriminator": game.discriminator.init(d_key, packed, label, train=False),
         }
     )
     return core.new_state(params, {k: game.tx[k].init(params[k]) for k in params}, mutable)
@@ -140,24 +142,29 @@ def discriminator_step(
     whose logits enter the loss, and the compiler computes their common forward pass once.
     """
 
+    pack = packing.pack(game.pack)
+
     def objective(params, mutable, batch, keys):
-        real, label = batch["image"], batch.get("label")
+        real, label = pack(batch["image"]), batch.get("label")
         latent_keys, penalty_keys, dropout_keys = _split_each(keys, 3)
         z = core.normal(latent_keys, (game.latent_dim,))
-        fake, _ = _apply(game.generator, *_of(state, "generator"), z, label, dropout_keys[0])
-        judge = lambda x, seen: _apply(game.discriminator, params, seen, x, label, dropout_keys[0])
+        fake, _ = apply(game.generator, *of(state, "generator"), z, label, dropout_keys[0])
+        fake = pack(fake)
+        judge = lambda x, seen: apply(game.discriminator, params, seen, x, label, dropout_keys[0])
         real_logits, after_real = judge(real, mutable)
         fake_logits, after_fake = judge(fake, after_real)
         d_loss, _ = game.loss(real_logits, fake_logits)
         total, metrics = d_loss, {"d_loss": d_loss}
         for penalty, weight in game.penalties.items():
-            value = jnp.mean(penalty(lambda x: judge(x, mutable)[0], real, fake, penalty_keys))
+            critic = lambda x: judge(x, mutable)[0]
+            value = jnp.mean(penalty(critic, real, fake, penalty_keys[:: game.pack]))
             total, metrics[penalty.__name__] = total + weight(state.step) * value, value
-        metrics |= {"d_real": jnp.mean(real_logits), "d_fake": jnp.mean(fake_logits)}
+        for name, logits in (("d_real", real_logits), ("d_fake", fake_logits)):
+            metrics |= {name: jnp.mean(logits), f"{name}_sign": health.mean_sign(logits)}
         return total, (metrics, after_fake)
 
     compute = core.value_and_grad(objective, game.accumulate)
-    (_, metrics, mutable), grads = compute(*_of(state, "discriminator"), batch, key)
+    (_, metrics, mutable), grads = compute(*of(state, "discriminator"), batch, key)
     state, norm = _updated(game, state, "discriminator", grads, mutable)
     return state, {**metrics, "d_grad_norm": norm}
 
@@ -168,66 +175,41 @@ def generator_step(game: Game, state: State, batch: Batch, key: jax.Array) -> tu
     The loss gets the logits of real examples too, which relativistic losses need.
     """
 
+    pack = packing.pack(game.pack)
+
     def objective(params, mutable, batch, keys):
-        label = batch.get("label")
+        real, label = batch["image"], batch.get("label")
         latent_keys, dropout_keys = _split_each(keys, 2)
         z = core.normal(latent_keys, (game.latent_dim,))
-        fake, mutable = _apply(game.generator, params, mutable, z, label, dropout_keys[0])
-        judge = lambda x: _apply(
-            game.discriminator, *_of(state, "discriminator"), x, label, dropout_keys[0]
+        fake, mutable = apply(game.generator, params, mutable, z, label, dropout_keys[0])
+        judge = lambda x: apply(
+            game.discriminator, *of(state, "discriminator"), x, label, dropout_keys[0]
         )[0]
-        _, g_loss = game.loss(judge(batch["image"]), judge(fake))
-        return g_loss, ({"g_loss": g_loss}, mutable)
+        _, g_loss = game.loss(judge(pack(real)), judge(pack(fake)))
+        distance = health.relative_distance(fake, real)
+        return g_loss, ({"g_loss": g_loss, "fake_distance": distance}, mutable)
 
     compute = core.value_and_grad(objective, game.accumulate)
-    (_, metrics, mutable), grads = compute(*_of(state, "generator"), batch, key)
+    (_, metrics, mutable), grads = compute(*of(state, "generator"), batch, key)
     state, norm = _updated(game, state, "generator", grads, mutable)
     return state, {**metrics, "g_grad_norm": norm}
 
 
 def evaluate(game: Game, state: State, batch: Batch, key: jax.Array) -> Metrics:
-    """Logits f32 [B] of real examples, "d_real", and of as many samples, "d_fake"."""
+    """Logits f32 [B] of real examples, "d_real", and of as many samples, "d_fake".
+
+    The images of a pack have its logit in common.
+    """
     label = batch["label"] if game.conditional else None
     z = core.normal(core.example_keys(key, batch["image"].shape[0]), (game.latent_dim,))
-    fake = game.generator.apply(_variables(state, "generator"), z, label, train=False)
-    judge = partial(game.discriminator.apply, _variables(state, "discriminator"), train=False)
-    return {"d_real": judge(batch["image"], label), "d_fake": judge(fake, label)}
+    fake = game.generator.apply(variables(state, "generator"), z, label, train=False)
 
+    def judge(images):
+        packed = packing.pack(game.pack)(images)
+        found = variables(state, "discriminator")
+        return jnp.repeat(game.discriminator.apply(found, packed, label, train=False), game.pack)
 
-def sample(
-    game: Game, state: State, keys: jax.Array, cond: Batch, *, truncation: float = 1.0
-) -> Batch:
-    """Images [n, H, W, C], one per key, with their labels when conditional.
-
-    `truncation` scales the latents, z = truncation * N(0, I), towards their mean: below 1 it trades
-    variety for typical samples, as StyleGAN's psi does (Karras et al., arXiv 1812.04948).
-    """
-    label = cond["label"] if game.conditional else None
-    z = truncation * core.normal(keys, (game.latent_dim,))
-    image = game.generator.apply(_variables(state, "generator"), z, label, train=False)
-    return {"image": image, "label": label} if game.conditional else {"image": image}
-
-
-def _blank(example: Example, latent_dim: int, conditional: bool) -> tuple:
-    """Latents, labels or None, and images of a batch of one, all zero."""
-    label = jnp.zeros(1, jnp.int32) if conditional else None
-    return jnp.zeros((1, latent_dim)), label, jnp.zeros((1, *example.batch["image"].shape[1:]))
-
-
-def _apply(network: nn.Module, params: PyTree, mutable: PyTree, x, label, dropout_key):
-    """(output, mutable collections afterwards) of a network in training."""
-    variables, rngs = {"params": params, **mutable}, {"dropout": dropout_key}
-    return network.apply(variables, x, label, train=True, mutable=list(mutable), rngs=rngs)
-
-
-def _of(state: State, name: str) -> tuple[PyTree, PyTree]:
-    """(params, mutable collections) of one network."""
-    return state.params[name], state.mutable.get(name, {})
-
-
-def _variables(state: State, name: str) -> PyTree:
-    """Linen variables of one network."""
-    return {"params": state.params[name], **state.mutable.get(name, {})}
+    return {"d_real": judge(batch["image"]), "d_fake": judge(fake)}
 
 
 def _updated(

@@ -24,19 +24,40 @@ def options(
             raise ValueError(f"config.algorithm.{name} = {value}: must be 1 or more")
 
 
-def shapes(generator: nn.Module, discriminator: nn.Module, z: Any, label: Any, image: Any) -> None:
-    """The generator makes images like `image` [B, H, W, C] of z, the discriminator logits [B]."""
+def packs(pack: int, microbatch: int, conditional: bool) -> None:
+    """A microbatch is a whole number of packs, and packs have no label."""
+    if pack < 1:
+        raise ValueError(f"config.algorithm.pack = {pack}: must be 1 or more")
+    if microbatch % pack:
+        raise ValueError(
+            f"config.algorithm.pack = {pack}: config.batch_size / config.accumulate = {microbatch} "
+            "must be a multiple of it"
+        )
+    if pack > 1 and conditional:
+        raise ValueError(
+            f"config.algorithm.pack = {pack}: the images of a pack have labels of their own; use "
+            "pack=1 with conditional=True, or conditional=False"
+        )
+
+
+def shapes(
+    generator: nn.Module, discriminator: nn.Module, z: Any, label: Any, image: Any, packed: Any
+) -> None:
+    """The generator makes images like `image` [m, H, W, C] of z [m, latent_dim].
+
+    The discriminator gives a logit for each pack of m of them, [B] for `packed` [B, H, W, m C].
+    """
     made = _initial(generator, z, label)[0].shape
     if made != image.shape:
         raise ValueError(
             f"generator={type(generator).__name__}: makes images {list(made)} of latents "
             f"{list(z.shape)}, but the data needs [B, H, W, C] = {list(image.shape)}"
         )
-    logits = _initial(discriminator, image, label)[0].shape
-    if logits != image.shape[:1]:
+    logits = _initial(discriminator, packed, label)[0].shape
+    if logits != packed.shape[:1]:
         raise ValueError(
             f"discriminator={type(discriminator).__name__}: gives {list(logits)} for images "
-            f"{list(image.shape)}, but must give one logit each, [B] = {list(image.shape[:1])}"
+            f"{list(packed.shape)}, but must give one logit each, [B] = {list(packed.shape[:1])}"
         )
 
 

@@ -53,5 +53,16 @@ def wasserstein(real_logits: jax.Array, fake_logits: jax.Array) -> Losses:
     return jnp.mean(fake) - jnp.mean(real), -jnp.mean(fake)
 
 
+def relativistic(real_logits: jax.Array, fake_logits: jax.Array) -> Losses:
+    """Relativistic pairing: each image is judged beside one of the other kind, in nats.
+
+    d = E[softplus(-(D(x) - D(G(z))))],  g = E[softplus(-(D(G(z)) - D(x)))], where row i of the real
+    logits is paired with row i of the fake (RpGAN, Jolicoeur-Martineau, arXiv 1807.00734). With the
+    penalties `r1` and `r2` it is the loss of R3GAN (Huang et al., 2025).
+    """
+    real, fake = _float32(real_logits, fake_logits)
+    return jnp.mean(jax.nn.softplus(fake - real)), jnp.mean(jax.nn.softplus(real - fake))
+
+
 def _float32(real_logits: jax.Array, fake_logits: jax.Array) -> tuple[jax.Array, jax.Array]:
     return real_logits.astype(jnp.float32), fake_logits.astype(jnp.float32)

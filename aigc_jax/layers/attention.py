@@ -6,6 +6,7 @@ of a head, D = N H.
 
 import functools
 import logging
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -128,11 +129,32 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, view: View) -> jax.Array:
     )
 
 
+def weights(q: jax.Array, k: jax.Array, view: View) -> jax.Array:
+    """softmax(q k^T / sqrt(H) + bias) over what `view` lets be seen, which `attend` never holds.
+
+    Args:
+      q: [B, T, N, H].
+      k: [B, S, K, H].
+      view: mask and bias; S is T where it has no mask.
+
+    Returns:
+      f32 [B, N, T, S], 0 exactly where nothing is seen.
+    """
+    k = jnp.repeat(k, q.shape[2] // k.shape[2], axis=2)
+    logits = jnp.einsum("btnh,bsnh->bnts", q, k, preferred_element_type=jnp.float32)
+    logits = logits / math.sqrt(q.shape[-1])
+    if view.bias is not None:
+        logits = logits + view.bias
+    seen = jnp.tri(q.shape[1], dtype=bool) if view.mask is None else view.mask
+    return jax.nn.softmax(jnp.where(seen, logits, -jnp.inf))
+
+
 class SelfAttention(nn.Module):
     """Multi-head causal self-attention with grouped keys and values (arXiv 1706.03762).
 
     `qk_norm` takes the RMS norm of every query and key head before they are rotated, which bounds
-    the attention logits (arXiv 2302.05442).
+    the attention logits (arXiv 2302.05442). Where the collection "intermediates" is mutable, the
+    attention weights f32 [B, N, T, S] are kept there.
     """
 
     heads: int
@@ -156,6 +178,8 @@ class SelfAttention(nn.Module):
         if cache is not None:
             cache = write(cache, k, v, view.column)
             k, v = (jnp.moveaxis(a, 1, 2) for a in cache)
+        if self.is_mutable_collection("intermediates"):  # not computed for nobody
+            self.sow("intermediates", "weights", weights(q, k, view))
         out = attend(q, k, v, view).reshape(batch, length, dim)
         dense = Dense(dim, self.bias, dtype=self.dtype, kernel_init=self.out_init, name="out")
         return dense(out), cache

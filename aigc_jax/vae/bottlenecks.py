@@ -39,3 +39,12 @@ def kl(posterior: Posterior) -> jax.Array:
     mu, logvar = posterior
     # expm1: near the prior, exp(logvar) - 1 - logvar is a small difference of large terms.
     return 0.5 * (mu**2 + jnp.expm1(logvar) - logvar)
+
+
+def log_ratio(posterior: Posterior, eps: jax.Array, z: jax.Array) -> jax.Array:
+    """log q(z | x) - log p(z) of draws z [B, K, D] made from noise `eps` [B, K, D], nats [B, K].
+
+    = sum_d (z^2 - eps^2 - logvar) / 2, in which (z - mu)^2 / exp(logvar) is eps^2 exactly: nothing
+    is divided by a small variance. Its mean over eps is the KL.
+    """
+    return 0.5 * (z**2 - eps**2 - posterior.logvar[:, None]).sum(-1)

@@ -7,7 +7,7 @@ likelihood, means under the Gaussian one. In conditional models both are called 
 [B] as second argument. Dropout and BatchNorm may be used: `train` tells when.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -20,27 +20,36 @@ MIN_SIZE = 8
 
 
 class MlpEncoder(nn.Module):
-    """Dense ReLU layers over the flattened image: [B, H, W, C] -> [B, 2 D]."""
+    """Dense layers over the flattened image: [B, H, W, C] -> [B, 2 D].
+
+    `black` is the number that a black pixel enters with, white with 1. Saturating activations such
+    as tanh learn several times faster on mostly black images when it is 0.
+    """
 
     latent_dim: int = 20
     hidden: Sequence[int] = (512, 256)
+    activation: str = "relu"
+    black: float = -1.0
     num_classes: int = 0
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, image, label=None, train=False):
         """Encodes images; `label` i32 [B] joins the pixels."""
-        h = _with_label(image.reshape(image.shape[0], -1), label, self.num_classes)
+        pixels = self.black + (1 - self.black) * (image + 1) / 2 if self.black != -1 else image
+        h = _with_label(pixels.reshape(image.shape[0], -1), label, self.num_classes)
+        activate = _activation(self.activation)
         for width in self.hidden:
-            h = nn.relu(nn.Dense(width, dtype=self.dtype)(h))
+            h = activate(nn.Dense(width, dtype=self.dtype)(h))
         return nn.Dense(2 * self.latent_dim, dtype=self.dtype)(h)
 
 
 class MlpDecoder(nn.Module):
-    """Dense ReLU layers: [B, D] -> [B, *shape]."""
+    """Dense layers: [B, D] -> [B, *shape]."""
 
     shape: Sequence[int]
     hidden: Sequence[int] = (256, 512)
+    activation: str = "relu"
     num_classes: int = 0
     dtype: Any = jnp.float32
 
@@ -48,9 +57,10 @@ class MlpDecoder(nn.Module):
     def __call__(self, z, label=None, train=False):
         """Decodes latents; `label` i32 [B] joins them."""
         height, width, channels = self.shape
+        activate = _activation(self.activation)
         h = _with_label(z, label, self.num_classes)
         for features in self.hidden:
-            h = nn.relu(nn.Dense(features, dtype=self.dtype)(h))
+            h = activate(nn.Dense(features, dtype=self.dtype)(h))
         h = nn.Dense(height * width * channels, dtype=self.dtype)(h)
         return h.reshape(-1, height, width, channels)
 
@@ -108,6 +118,18 @@ class ConvDecoder(nn.Module):
         h = TransposedConv(channels, (4, 4), (2, 2), dtype=self.dtype)(h)
         top, left = (h.shape[1] - height) // 2, (h.shape[2] - width) // 2
         return h[:, top : top + height, left : left + width]
+
+
+def _activation(name: str) -> Callable[[jax.Array], jax.Array]:
+    """The function of that name in `jax.nn`, such as "relu", "tanh" or "gelu".
+
+    Raises:
+      ValueError: there is none.
+    """
+    found = getattr(jax.nn, name, None)
+    if not callable(found):
+        raise ValueError(f"activation={name!r}: must be a function of jax.nn, such as relu or tanh")
+    return found
 
 
 def _with_label(h: jax.Array, label: jax.Array | None, num_classes: int) -> jax.Array:

@@ -1,15 +1,29 @@
-"""What a variational autoencoder minimises: one number from per-example rates and distortions."""
+"""What a variational autoencoder minimises: one number from the terms of every example.
+
+An objective is a function `(terms, *, beta) -> f32 []`, a mean over examples. One that also has a
+parameter `free_bits` gets the option of that name.
+"""
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 
-def negative_elbo(
-    distortion: jax.Array, kl: jax.Array, *, beta: jax.Array | float = 1.0, free_bits: float = 0.0
-) -> jax.Array:
-    """Distortion + beta * rate in nats, each summed over its event, averaged over the batch.
+class Terms(NamedTuple):
+    """What B images and K draws z ~ q(z | x) of each cost, in nats, summed over their events."""
 
-    loss = mean_b distortion_b + beta sum_d max(mean_b kl_bd, free_bits)
+    distortion: jax.Array  # f32 [B, K], -log p(x | z)
+    kl: jax.Array  # f32 [B, D], KL(q(z | x) || p(z)) by latent dimension
+    log_ratio: jax.Array  # f32 [B, K], log q(z | x) - log p(z), whose mean over z is the KL
+
+
+def negative_elbo(
+    terms: Terms, *, beta: jax.Array | float = 1.0, free_bits: float = 0.0
+) -> jax.Array:
+    """Distortion + beta * rate in nats, averaged over the draws of an image and over the batch.
+
+    loss = mean_bk distortion_bk + beta sum_d max(mean_b kl_bd, free_bits)
 
     With beta = 1 and no free bits this is the negative evidence lower bound. beta > 1 asks for
     fewer nats through the latent (beta-VAE, Higgins et al. 2017). Each latent dimension may carry
@@ -19,33 +33,20 @@ def negative_elbo(
     averaged over devices.
 
     Args:
-      distortion: -log p(x | z), f32 [B].
-      kl: the rate by latent dimension, f32 [B, D].
       beta: weight of the rate.
       free_bits: nats per latent dimension.
     """
-    return distortion.mean() + beta * jnp.maximum(kl.mean(0), free_bits).sum()
+    return terms.distortion.mean() + beta * jnp.maximum(terms.kl.mean(0), free_bits).sum()
 
 
-def bound(distortion: jax.Array, rate: jax.Array) -> dict[str, jax.Array]:
-    """The evidence lower bound elbo = -(rate + distortion) <= log p(x) and its parts, in nats.
+def importance_weighted(terms: Terms, *, beta: jax.Array | float = 1.0) -> jax.Array:
+    """The importance-weighted bound on -log p(x) of K draws, averaged over the batch.
 
-    Always with beta = 1 and without free bits, so that differently trained models compare.
+    loss = -mean_b log (1 / K) sum_k p(x_b | z_bk) (p(z_bk) / q(z_bk | x_b))^beta
+
+    With beta = 1 this is the objective of the IWAE (Burda et al. 2016, arXiv 1509.00519): one draw
+    gives the negative ELBO in expectation, more draws a tighter bound.
     """
-    return {"elbo": -(rate + distortion), "rate": rate, "distortion": distortion}
-
-
-def check_free_bits(free_bits: float, accumulate: int, axis_name: str | None) -> None:
-    """Raises ValueError when free bits are asked for where the batch is not seen in one piece."""
-    if free_bits < 0:
-        raise ValueError(f"free_bits={free_bits}: must be 0 or more nats per latent dimension")
-    if free_bits > 0 and accumulate > 1:
-        raise ValueError(
-            f"free_bits={free_bits} with accumulate={accumulate}: free bits are not a mean over "
-            "examples, so microbatches would change them; use accumulate=1 or free_bits=0"
-        )
-    if free_bits > 0 and axis_name is not None:
-        raise ValueError(
-            f"free_bits={free_bits} with each device on a batch of its own (axis {axis_name!r}): "
-            "free bits are not a mean over examples; use jit instead of pmap, or free_bits=0"
-        )
+    log_weights = -terms.distortion - beta * terms.log_ratio
+    draws = log_weights.shape[1]
+    return (jnp.log(draws) - jax.nn.logsumexp(log_weights, axis=1)).mean()

@@ -17,22 +17,48 @@ import numpy as np
 
 from aigc_jax import build, config, launch, preprocess, samples
 from aigc_jax.data.dataset import Dataset
+from aigc_jax.evaluation import features
+from aigc_jax.metrics import neighbours, scores
 from benchmarks import report
-from benchmarks.quality import classifier, runs
+from benchmarks.quality import runs
 
 SAMPLES = 1000
 
 
-def score(finished: runs.Finished, predict: classifier.Predict, real: np.ndarray) -> dict:
+def judge(probabilities: np.ndarray, labels: np.ndarray | None = None) -> dict:
+    """What a classifier says of images by its probabilities [N, K].
+
+    {"shares": fraction of each class, "least_share": the smallest, "confidence": mean probability
+    of the likeliest class} and, with the labels [N] they were made for, "agreement": the fraction
+    classified so.
+    """
+    shares = scores.class_shares(probabilities)
+    said = {
+        "shares": shares.round(4).tolist(),
+        "least_share": float(shares.min()),
+        "confidence": scores.confidence(probabilities),
+    }
+    if labels is None:
+        return said
+    return said | {"agreement": float((probabilities.argmax(-1) == labels).mean())}
+
+
+def distance(images: np.ndarray, real: np.ndarray) -> float:
+    """Mean distance in pixel space between two images [N, H, W, C], over that of real ones."""
+    mean = lambda x: neighbours.mean_pairwise_distance(x.reshape(len(x), -1))
+    return mean(images) / mean(real)
+
+
+def score(finished: runs.Finished, classifier: features.Judge, real: np.ndarray) -> dict:
     """The figures of one trained generator, with its averaged parameters."""
     run, seed = finished.run, finished.run.config["seed"]
     cond = samples.unprompted(run.algorithm, run.info, None, SAMPLES)
     drawn = samples.draw(
         run.algorithm, finished.state, seed, SAMPLES, cond, run.config["sampling"], batch_size=100
     )
-    said = classifier.judge(predict, drawn["image"], cond.get("label"))
-    distance = classifier.mean_distance(drawn["image"]) / classifier.mean_distance(real)
-    return {"seed": seed, **said, "distance": distance, "seconds": finished.seconds}
+    said = judge(classifier.apply(drawn["image"])[1], cond.get("label"))
+    apart = distance(drawn["image"], real)
+    return {"seed": seed, **said, "distance": apart, "seconds": finished.seconds}
 
 
 def real_images(dataset: Dataset) -> np.ndarray:
@@ -48,16 +74,16 @@ def main(argv: list[str]) -> None:
     flags, overrides = runs.parse(parser, argv)
     launch.configure()
     dataset = build.load_data(build.configured(config.load(flags.config), overrides))
-    predict, real = classifier.fitted(dataset, flags.out), real_images(dataset)
-    accuracy = classifier.accuracy(predict, dataset.eval)
+    classifier, real = features.trained(dataset, flags.out), real_images(dataset)
     rows = []
     for seed in flags.seeds:
         finished = runs.train(flags.config, seed, flags.out, overrides)
-        rows.append(score(finished, predict, real))
+        rows.append(score(finished, classifier, real))
     shown = [{k: v for k, v in row.items() if k != "shares"} for row in rows]
-    print(f"\n{flags.config}; the classifier's test accuracy is {accuracy:.4f}\n")
+    print(f"\n{flags.config}; the classifier's test accuracy is {classifier.accuracy:.4f}\n")
     print(report.table([*shown, report.summary(shown)]))
-    about = {"config": flags.config, "overrides": overrides, "classifier_accuracy": accuracy}
+    about = {"config": flags.config, "overrides": overrides}
+    about["classifier_accuracy"] = classifier.accuracy
     print(report.append("quality_gan", [about | row for row in rows]))
 
 

@@ -16,6 +16,7 @@ MODELS = {
     "rope": Transformer(**TRANSFORMER, positions="rope", norm="rms", ffn="swiglu", bias=False),
     "alibi": Transformer(**TRANSFORMER, positions="alibi", kv_heads=2),
     "none": Transformer(**TRANSFORMER, positions="none", kv_heads=1, qk_norm=True),
+    "periods": Transformer(**TRANSFORMER, positions="rope", periods=(3, 7)),
     "lstm": RnnLanguageModel(**SMALL),
     "gru": RnnLanguageModel(**SMALL, cell="gru"),
 }

@@ -71,6 +71,24 @@ def test_evaluation_is_nats_per_counted_token():
         np.testing.assert_allclose(values["nll"][row], -logp[row, :n].mean(), rtol=1e-5)
 
 
+def test_attention_maps_of_every_layer_and_head_are_those_of_its_inputs():
+    network = Transformer(30, 16, dim=16, layers=3, heads=2, positions="alibi")
+    generator = make(network)
+    state = jax.jit(generator.init)(jax.random.key(1))
+    maps = jax.jit(generator.heads["attention"])(state, BATCH, jax.random.key(2))["attention"]
+    assert maps.shape == (4, 3, 2, 16, 16)
+    np.testing.assert_allclose(maps.sum(-1), 1, atol=1e-6)
+    assert (maps[..., *np.triu_indices(16, 1)] == 0).all()
+    later = {"tokens": BATCH["tokens"].at[:, 10:].set(3)}
+    again = generator.heads["attention"](state, later, jax.random.key(2))["attention"]
+    np.testing.assert_allclose(maps[..., :10, :], again[..., :10, :], atol=1e-6)
+    assert not np.allclose(maps[:, 1:, :, 10:], again[:, 1:, :, 10:])
+
+
+def test_a_recurrent_network_has_no_attention_to_show():
+    assert set(make(RnnLanguageModel(30, dim=16, layers=1)).heads) == {"logits"}
+
+
 def test_what_a_mask_hides_has_no_gradient():
     generator = make()
     batch = masked()

@@ -37,7 +37,7 @@ def test_cached_decoding_of_padded_rows_equals_the_full_forward_pass_without_pad
     model, params = language_model
     tokens, pad = jax.random.randint(jax.random.key(1), (3, 10), 0, 30), jnp.array([0, 2, 5])
     extend = jax.jit(lambda t, m: model.apply({"params": params}, t, m, method="extend"))
-    memory, pieces = model.start(pad, 8), []
+    memory, pieces = model.start(pad, 8, jnp.zeros_like(pad)), []
     for begin, end in ((0, 7), (7, 8), (8, 9), (9, 10)):
         memory = model.grow(memory, 8 if end <= 8 else 10)
         hidden, memory = extend(tokens[:, begin:end], memory)
@@ -82,6 +82,40 @@ def test_generation_equals_full_forward_passes_within_and_beyond_the_context(mod
     assert within.tolist() == greedy(model, params, prompt, [16] * 12)
     beyond = texts(model, params, [prompt], key, 22, GREEDY)[0]
     assert beyond.tolist() == greedy(model, params, prompt, [15, 16] + 5 * [13, 14, 15, 16])
+
+
+def test_places_in_a_period_are_counted_from_where_the_text_begins(models):
+    """However much of it is left behind, and whether it is padded: checked by one full pass."""
+    model, params = models("periods")
+    prompts, keys = [[5, 3, 8, 1, 2], [9]], jax.random.split(jax.random.key(1), 2)
+    new = np.asarray(texts(model, params, prompts, keys, 29, GREEDY))
+    tables = {k: v for k, v in params.items() if k.startswith("phases")}
+    assert sorted(v["embedding"].shape[0] for v in tables.values()) == [3, 7]
+    for prompt, row in zip(prompts, new.tolist(), strict=True):
+        text, first = prompt + row, len(prompt)
+        for j in range(29):
+            seen = text[: first + j]
+            kept = seen[-_kept(5, j, 29) :] if len(seen) > _kept(5, j, 29) else seen
+            assert text[first + j] == _likeliest(model, params, kept, len(seen) - len(kept))
+
+
+def _kept(width, number, max_tokens, window=16):
+    """Columns that token `number` is drawn given, by the rule of `segments`."""
+    first, stride = decode.segments(width, max_tokens, window)
+    if number < first:
+        return min(width, window + 1 - first) + number
+    return window + 1 - stride + (number - first) % stride
+
+
+def _likeliest(model, params, tokens, offset):
+    """The likeliest next token by a forward pass, with every table of phases rolled by `offset`."""
+    rolled = {
+        name: {"embedding": jnp.roll(tree["embedding"], -offset, axis=0)}
+        for name, tree in params.items()
+        if name.startswith("phases")
+    }
+    padded = jnp.array([tokens + [0] * (16 - len(tokens))])
+    return int(model.apply({"params": params | rolled}, padded)[0, len(tokens) - 1].argmax())
 
 
 def test_a_prompt_longer_than_the_context_is_continued_from_its_end(models):

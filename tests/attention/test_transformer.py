@@ -61,6 +61,19 @@ def test_bfloat16_computes_in_it_and_returns_float32_logits():
     np.testing.assert_allclose(logits, exact, atol=0.02)
 
 
+def test_periods_tell_voices_apart_and_repeat():
+    """Where all tokens are one and there is no other position, only places mod 4 differ."""
+    model = Transformer(30, 16, dim=16, layers=1, positions="none", periods=(4,))
+    params = initial(model)["params"]
+    embedded = params["phases_0"]["embedding"]
+    assert embedded.shape == (4, 16)
+    tokens = jnp.full((1, 16), 3)
+    apply = lambda params: model.apply({"params": params}, tokens)[0]
+    flat = params | {"phases_0": {"embedding": jnp.zeros_like(embedded)}}
+    np.testing.assert_allclose(apply(flat), apply(flat)[:1].repeat(16, 0), atol=1e-6)
+    assert np.abs(np.diff(apply(params)[:4], axis=0)).max() > 1e-3
+
+
 def test_dropout_acts_in_training_only():
     model = Transformer(30, 16, dim=16, layers=1, dropout=0.5)
     variables, tokens = initial(model), jnp.arange(8)[None]
@@ -83,6 +96,7 @@ def test_dropout_acts_in_training_only():
         ({"heads": 16, "positions": "rope"}, "even dim / heads, not 1"),
         ({"vocab": 0}, "vocab=0 must be at least 1"),
         ({"dropout": 1.0}, "dropout=1.0"),
+        ({"periods": (4, 1)}, r"periods=\(4, 1\) must be at least 2 tokens each"),
     ],
 )
 def test_options_that_do_not_fit_are_refused_when_built(options, message):

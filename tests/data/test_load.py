@@ -164,7 +164,10 @@ def test_defaults_come_from_the_environment_and_the_current_folder(monkeypatch):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("image_size", 0), ("image_size", "8"), ("limit", -1), ("channels", 2), ("context", 1.5)],
+    [
+        *[("image_size", 0), ("image_size", "8"), ("limit", -1), ("transpose", -1)],
+        *[("channels", 2), ("context", 1.5)],
+    ],
 )
 def test_bad_values_are_refused_by_key(key, value):
     with pytest.raises(ValueError, match=f"data.{key} = {value!r}"):

@@ -19,6 +19,7 @@ def config(tmp_path):
         "tokenizer": "auto",
         "vocab_size": 1024,
         "limit": None,
+        "transpose": 0,
     }
 
 
@@ -42,13 +43,24 @@ def test_notes_are_frame_by_frame_and_voice_by_voice():
     assert text == "| 72 67 . 48\n81 60 59 36\n"
 
 
+def test_pieces_come_back_from_their_notes(dataset, chorales):
+    for split, key in ((dataset.train, "train"), (dataset.eval, "test")):
+        pieces = music.pieces_of(split.arrays["tokens"])
+        assert len(pieces) == len(chorales[key])
+        for piece, real in zip(pieces, chorales[key], strict=True):
+            np.testing.assert_array_equal(piece, real)
+    sampled = music.notes(np.array(chorales["test"][0]))[1:14]  # from the middle, part of a frame
+    np.testing.assert_array_equal(music.pieces_of(sampled), [chorales["test"][0][:3]])
+    assert music.pieces_of(sampled[:2]) == []
+
+
 def test_sizes_are_known_before_the_set_is_there(config, dataset, chorales):
     info = music.describe(config)
     assert info == dataset.info
-    assert info.sizes["train"] == sum(map(len, chorales["train"])) == 55228
+    assert info.sizes["train"] == sum(map(len, chorales["train"])) / 4 == 13807
     for split, key in (("validation", "valid"), ("test", "test")):
         assert info.sizes[split] == sum(-(-4 * len(piece) // 64) for piece in chorales[key])
-    assert (dataset.train.length, dataset.eval.length) == (55228, info.sizes["test"])
+    assert (dataset.train.length, dataset.eval.length) == (13807, info.sizes["test"])
     assert (info.vocab, info.eval_split) == (48, "test")
 
 
@@ -60,20 +72,49 @@ def test_every_test_note_is_predicted_exactly_once_and_nothing_else(dataset, cho
     assert words == ["." if note == -1 else str(note) for note in notes]
 
 
-def test_training_windows_start_with_a_frame_of_the_file(dataset, chorales):
+def test_training_windows_start_with_a_beat_of_the_file(dataset, chorales):
     frames = np.concatenate([np.array(piece) for piece in chorales["train"]])
-    batch = batch_of(dataset.train, np.arange(0, 55228, 97))
+    batch = batch_of(dataset.train, np.arange(0, 13807, 97))
     first = batch["tokens"][:, 1:5]  # the token before predicts the first voice
-    expected = music.notes(frames[::97])[1:].reshape(-1, 4)
+    expected = music.notes(frames[:: 4 * 97])[1:].reshape(-1, 4)
     np.testing.assert_array_equal(first, expected)
-    assert (batch["mask"].sum(axis=1) % 4 == 0).all()
-    assert (batch["mask"][:, :4] == 1).all()
+    assert (batch["mask"].sum(axis=1) % 16 == 0).all()
+    assert (batch["mask"][:, :16] == 1).all()
+
+
+def test_every_piece_comes_in_as_many_keys_and_stays_within_the_voices(chorales):
+    pieces = [np.array(piece) for piece in chorales["train"]]
+    copies = music.in_other_keys(pieces, 5)
+    assert len(copies) == 11 * len(pieces)
+    lowest = np.where(np.concatenate(pieces) < 0, 127, np.concatenate(pieces)).min(0)
+    for i, piece in enumerate(pieces):
+        sung = piece >= 0
+        shifts = []
+        for copy in copies[11 * i : 11 * (i + 1)]:
+            np.testing.assert_array_equal(copy[~sung], -1)
+            by = np.unique((copy - piece)[sung])
+            assert len(by) == 1
+            shifts += by.tolist()
+        assert set(shifts) == set(range(min(shifts), max(shifts) + 1)) >= {0}
+        assert min(shifts) >= -5
+        assert max(shifts) <= 5
+    together = np.concatenate(copies)
+    np.testing.assert_array_equal(np.where(together < 0, 127, together).min(0), lowest)
+    np.testing.assert_array_equal(together.max(0), np.concatenate(pieces).max(0))
+
+
+def test_transposition_multiplies_training_and_leaves_the_test_alone(config, dataset):
+    more = music.load({**config, "transpose": 2})
+    assert more.info == music.describe({**config, "transpose": 2})
+    assert more.train.length == more.info.sizes["train"] == 5 * 13807
+    for name, array in dataset.eval.arrays.items():
+        np.testing.assert_array_equal(array, more.eval.arrays[name])
 
 
 def test_training_windows_end_with_their_piece(dataset, chorales):
-    last = len(chorales["train"][0]) - 1
+    last = len(chorales["train"][0]) // 4 - 1
     batch = batch_of(dataset.train, [0, last, last + 1])
-    np.testing.assert_array_equal(batch["mask"].sum(axis=1), [64, 4, 64])
+    np.testing.assert_array_equal(batch["mask"].sum(axis=1), [64, 16, 64])
     start = dataset.tokenizer.start
     np.testing.assert_array_equal(batch["tokens"][:, 0] == start, [True, False, True])
 
@@ -88,7 +129,7 @@ def test_loads_again_without_files_or_tfds(config, dataset, monkeypatch):
 def test_limit_keeps_the_first_pieces_and_as_large_a_share_of_test(config, dataset, chorales):
     limited = music.load({**config, "limit": 3})
     assert limited.info == music.describe({**config, "limit": 3})
-    assert limited.train.length == sum(map(len, chorales["train"][:3]))
+    assert limited.train.length == sum(map(len, chorales["train"][:3])) / 4
     kept = chorales["test"][: -(-77 * 3 // 229)]
     assert limited.eval.length == sum(-(-4 * len(piece) // 64) for piece in kept)
 

@@ -16,6 +16,7 @@ from aigc_jax.gan import algorithm, losses, networks, penalties
 SHAPE = (8, 8, 1)
 SGD = optax.sgd(0.1)
 METRICS = {"d_loss", "g_loss", "d_real", "d_fake", "d_grad_norm", "g_grad_norm"}
+METRICS |= {"d_real_sign", "d_fake_sign", "fake_distance"}
 
 
 class Painting(nn.Module):
@@ -97,7 +98,11 @@ def stepped(made, batch):
 
 @pytest.mark.parametrize("penalty", [(), (penalties.r1,), (penalties.r2,), (penalties.wgan_gp,)])
 @pytest.mark.parametrize(
-    "loss", [losses.non_saturating, losses.least_squares, losses.hinge, losses.wasserstein]
+    "loss",
+    [
+        *(losses.non_saturating, losses.least_squares, losses.hinge, losses.wasserstein),
+        losses.relativistic,
+    ],
 )
 def test_every_loss_with_every_penalty_takes_a_finite_step(loss, penalty):
     state, metrics = stepped(
@@ -142,7 +147,10 @@ def test_accumulated_microbatches_take_the_step_of_the_full_batch():
         stepped(make(mlp(), accumulate=a, penalties={penalties.wgan_gp: 1.0}), batch_of(8))
         for a in (1, 2)
     )
+    # The distances of the images of a microbatch are not those of the images of the batch.
+    distances = [metrics.pop("fake_distance") for _, metrics in (whole, parts)]
     chex.assert_trees_all_close(whole, parts, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(*distances, rtol=0.1)
 
 
 @pytest.mark.parametrize("n_critic", [1, 3])
@@ -189,10 +197,7 @@ def test_the_players_draw_noise_of_their_own():
 
 
 def test_both_players_get_both_logits():
-    def relativistic(real, fake):
-        return jax.nn.softplus(fake - real).mean(), jax.nn.softplus(real - fake).mean()
-
-    made = make(mlp(), loss=relativistic)
+    made = make(mlp(), loss=losses.relativistic)
     state, play = initial(made), jax.jit(partial(algorithm.generator_step, made.step.args[0]))
     one, first = play(state, batch_of(4, seed=1), jax.random.key(1))
     other, second = play(state, batch_of(4, seed=2), jax.random.key(1))

@@ -59,16 +59,37 @@ def test_options_that_fit():
 def test_a_generator_of_another_size():
     wrong = networks.MlpGenerator((9, 8, 1))
     with pytest.raises(ValueError, match=r"MlpGenerator.*1, 9, 8, 1.*1, 8, 8, 1"):
-        checks.shapes(wrong, DISCRIMINATOR, Z, None, IMAGE)
+        checks.shapes(wrong, DISCRIMINATOR, Z, None, IMAGE, IMAGE)
 
 
 def test_a_discriminator_with_more_than_a_logit():
     with pytest.raises(ValueError, match=r"Undecided.*\[1, 2\].*\[B\] = \[1\]"):
-        checks.shapes(GENERATOR, Undecided(), Z, None, IMAGE)
+        checks.shapes(GENERATOR, Undecided(), Z, None, IMAGE, IMAGE)
 
 
 def test_players_that_fit():
-    checks.shapes(GENERATOR, DISCRIMINATOR, Z, None, IMAGE)
+    checks.shapes(GENERATOR, DISCRIMINATOR, Z, None, IMAGE, IMAGE)
+
+
+def test_packs_that_fit():
+    checks.packs(1, 7, True)
+    checks.packs(2, 6, False)
+    two = [jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype) for x in (Z, IMAGE)]
+    packed = jax.ShapeDtypeStruct((1, 8, 8, 2), jnp.float32)
+    checks.shapes(GENERATOR, DISCRIMINATOR, two[0], None, two[1], packed)
+
+
+@pytest.mark.parametrize(
+    ("pack", "microbatch", "conditional", "message"),
+    [
+        (0, 8, False, "config.algorithm.pack = 0.*1 or more"),
+        (3, 8, False, r"pack = 3: config.batch_size / config.accumulate = 8 must be a multiple"),
+        (2, 8, True, "pack = 2.*pack=1 with conditional=True, or conditional=False"),
+    ],
+)
+def test_packs_that_do_not_fit(pack, microbatch, conditional, message):
+    with pytest.raises(ValueError, match=message):
+        checks.packs(pack, microbatch, conditional)
 
 
 def test_a_penalty_on_batch_normalisation():

@@ -25,6 +25,7 @@ BY_HAND = {
     "least_squares": ((6.25 + 11.5625) / 8, 19.0625 / 8),
     # (0 + 2 + 1/2 + 1) / 4 + (0 + 5/2 + 5/4 + 1/2) / 4
     "hinge": (3.5 / 4 + 4.25 / 4, 1.75 / 4),
+    "relativistic": (-np.mean(log_sigmoid(REAL - FAKE)), -np.mean(log_sigmoid(FAKE - REAL))),
     "wasserstein": (-1.75 / 4 - 1.5 / 4, 1.75 / 4),
 }
 
@@ -51,6 +52,15 @@ def test_discriminator_descends_apart_and_generator_descends_up(name):
     assert (to_real < 0).all()
     assert (to_fake > 0).all()
     assert (jax.grad(lambda f: loss(real, f)[1])(fake) < 0).all()
+
+
+def test_relativistic_logits_count_by_their_differences_alone():
+    values = losses.relativistic(jnp.array(REAL), jnp.array(FAKE))
+    np.testing.assert_allclose(
+        losses.relativistic(jnp.array(REAL + 7), jnp.array(FAKE + 7)), values, rtol=1e-5
+    )
+    # The pairs are rows: in another order there are other differences.
+    assert abs(losses.relativistic(jnp.array(REAL), jnp.array(FAKE[::-1]))[0] - values[0]) > 1e-2
 
 
 def test_non_saturating_survives_extreme_logits():

@@ -31,6 +31,40 @@ def test_attend_equals_the_formula(scheme, kv_heads):
     np.testing.assert_allclose(attention.attend(q, k, v, view), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("positions", ["none", "alibi", "rope"])
+@pytest.mark.parametrize("kv_heads", [4, 1])
+def test_kept_weights_times_values_are_what_the_layer_computes(positions, kv_heads):
+    x = jax.random.normal(jax.random.key(0), (2, 6, 16))
+    layer = attention.SelfAttention(4, kv_heads, positions, qk_norm=True)
+    view = attention.causal_view(SCHEMES[positions], 4, 6)
+    variables = layer.init(jax.random.key(1), x, view)
+    assert set(variables) == {"params"}
+    params = jax.tree.map(lambda a: 20 * a, variables["params"])
+    (out, _), kept = layer.apply({"params": params}, x, view, mutable=["intermediates"])
+    (weights,) = kept["intermediates"]["weights"]
+    np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-6)
+    assert (weights[..., *np.triu_indices(6, 1)] == 0).all()
+    assert weights.std() > 0.05
+    qkv = x @ params["qkv"]["kernel"] + params["qkv"]["bias"]
+    values = qkv[..., -4 * kv_heads :].reshape(2, 6, kv_heads, 4).repeat(4 // kv_heads, axis=2)
+    mixed = jnp.einsum("bnts,bsnh->btnh", weights, values).reshape(2, 6, 16)
+    expected = mixed @ params["out"]["kernel"] + params["out"]["bias"]
+    np.testing.assert_allclose(out, expected, atol=1e-4)
+
+
+def test_weights_are_not_computed_for_nobody():
+    """Without "intermediates" the traced layer has the operations of fused attention alone."""
+    x = jnp.ones((1, 6, 16))
+    layer = attention.SelfAttention(4, 4, "none")
+    view = attention.causal_view(SCHEMES["none"], 4, 6)
+    variables = layer.init(jax.random.key(1), x, view)
+    kept = lambda mutable: jax.make_jaxpr(
+        lambda x: layer.apply(variables, x, view, mutable=mutable)
+    )
+    products = lambda mutable: str(kept(mutable)(x)).count("dot_general")
+    assert products(["intermediates"]) == products([]) + 1
+
+
 def test_cached_view_by_hand():
     pad, column = jnp.array([0, 2]), jnp.array(3)
     view = attention.cached_view(SCHEMES["alibi"], 1, pad, column, length=1, capacity=5)

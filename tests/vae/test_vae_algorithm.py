@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from aigc_jax import core, schedules
-from aigc_jax.vae import algorithm, likelihoods, networks
+from aigc_jax.vae import algorithm, likelihoods, networks, objectives
 
 SIZE, BATCH, LATENT = 8, 12, 3
 KEY = jax.random.key(7)
@@ -71,6 +71,9 @@ def gaussian(**options):
     return {"likelihood": law, "binarize": "none"}
 
 
+IWAE = {"objective": objectives.importance_weighted, "importance_samples": 4}
+
+
 def started(vae, key=KEY):
     return jax.jit(vae.init)(key)
 
@@ -87,7 +90,7 @@ def test_step_reports_the_bound_and_sums_over_pixels():
         np.testing.assert_allclose(metrics["distortion"], width**2 * np.log(2), rtol=1e-5)
         assert metrics["rate"] == 0
         np.testing.assert_allclose(metrics["loss"], -metrics["elbo"], rtol=1e-6)
-    names = {"loss", "elbo", "rate", "distortion", "beta", "grad_norm"}
+    names = {"loss", "elbo", "rate", "distortion", "beta", "active_units", "grad_norm"}
     assert set(values[SIZE]) == names
 
 
@@ -115,7 +118,7 @@ def test_evaluation_is_by_example_and_equals_the_training_loss():
     np.testing.assert_allclose(metrics["elbo"], values["elbo"].mean(), rtol=1e-5)
 
 
-@pytest.mark.parametrize("options", [{}, gaussian(sigma=0.5)])
+@pytest.mark.parametrize("options", [{}, gaussian(sigma=0.5), IWAE])
 def test_accumulated_gradients_equal_the_full_batch(options):
     steps = []
     for accumulate in (1, 3):
@@ -123,7 +126,36 @@ def test_accumulated_gradients_equal_the_full_batch(options):
         steps.append(jax.jit(vae.step)(started(vae), batch_of(), KEY))
     (full, full_metrics), (cut, cut_metrics) = steps
     chex.assert_trees_all_close(full.params, cut.params, atol=1e-5)
+    # A count over the batch, not a mean over examples: microbatches have a count of their own.
+    for metrics in (full_metrics, cut_metrics):
+        metrics.pop("active_units")
     chex.assert_trees_all_close(full_metrics, cut_metrics, rtol=1e-5)
+
+
+def test_the_importance_weighted_loss_is_below_the_negative_elbo_of_the_same_draws():
+    state = started(make())
+    _, iwae = jax.jit(make(**IWAE).step)(state, batch_of(), KEY)
+    _, vae = jax.jit(make(importance_samples=4).step)(state, batch_of(), KEY)
+    for name in ("elbo", "rate", "distortion"):
+        np.testing.assert_allclose(iwae[name], vae[name], rtol=1e-6)
+    np.testing.assert_allclose(vae["loss"], -vae["elbo"], rtol=1e-6)
+    assert iwae["loss"] < vae["loss"]
+
+
+def test_an_objective_of_ones_own_gets_the_terms_and_beta():
+    def worst(terms, *, beta):
+        return (terms.distortion + beta * terms.log_ratio).max(1).mean()
+
+    state = started(make())
+    _, metrics = jax.jit(make(objective=worst, importance_samples=4).step)(state, batch_of(), KEY)
+    assert metrics["loss"] > -metrics["elbo"]
+
+
+def test_active_units_are_the_latents_whose_mean_varies():
+    vae = make(encoder=Constant(LATENT))
+    assert jax.jit(vae.step)(started(vae), batch_of(), KEY)[1]["active_units"] == 0
+    mu = jnp.array([[0.0, 0.0, 5.0], [0.19, 0.21, 5.0]])  # variances 0.0090, 0.0110 and 0
+    assert algorithm.active_units(mu) == 1
 
 
 def test_free_bits_leave_an_unused_latent_free():
@@ -255,6 +287,8 @@ def test_learned_sigma_recovers_the_noise_of_the_data():
     ("options", "message"),
     [
         ({"latent_dim": 0}, "latent_dim=0"),
+        ({"importance_samples": 0}, "importance_samples=0"),
+        ({"free_bits": 0.1, **IWAE}, "free_bits=0.1 with objective=importance_weighted"),
         ({"binarize": "static"}, "binarize='static'"),
         ({"likelihood": likelihoods.gaussian}, "binary pixels"),
         ({"free_bits": 0.1, "accumulate": 2}, "accumulate=2"),

@@ -76,3 +76,22 @@ def test_bfloat16_computes_low_and_keeps_parameters_high(encoder, decoder, args)
         out, variables = module.init_with_output(jax.random.key(0), x, train=False)
         assert out.dtype == jnp.bfloat16
         assert all(p.dtype == jnp.float32 for p in jax.tree.leaves(variables))
+
+
+@pytest.mark.parametrize(("encoder", "decoder"), [(networks.MlpEncoder, networks.MlpDecoder)])
+def test_the_activation_is_chosen_by_name(encoder, decoder):
+    def all_saturated(module, x):
+        _, variables = module.init_with_output(jax.random.key(0), x)
+        variables["params"]["Dense_0"]["bias"] += 100.0  # tanh answers 1, relu much more
+        out = module.apply(variables, x)
+        changed = {**variables, "params": {**variables["params"]}}
+        changed["params"]["Dense_0"] = {**variables["params"]["Dense_0"]}
+        changed["params"]["Dense_0"]["bias"] += 100.0
+        return bool((module.apply(changed, x) == out).all())
+
+    image, z = jnp.ones((2, 8, 8, 1)), jnp.ones((2, 5))
+    for name, saturates in (("tanh", True), ("relu", False)):
+        assert all_saturated(encoder(hidden=(4,), activation=name), image) == saturates
+        assert all_saturated(decoder((8, 8, 1), hidden=(4,), activation=name), z) == saturates
+    with pytest.raises(ValueError, match="activation='thanh'"):
+        forward(encoder(activation="thanh"), image)

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from aigc_jax.vae import algorithm
+from aigc_jax.vae import model
 
 
 class Regularised(nn.Module):
@@ -19,13 +19,13 @@ class Regularised(nn.Module):
 
 def test_a_network_of_ones_own_trains_with_dropout_and_statistics():
     module, x = Regularised(), jax.random.normal(jax.random.key(0), (6, 2, 2, 1))
-    init = algorithm.initialiser("encoder", module, (1, 2, 2, 1), (1, 16), conditional=False)
+    init = model.initialiser("encoder", module, (1, 2, 2, 1), (1, 16), conditional=False)
     variables = init(jax.random.key(1))
-    still, statistics = algorithm.apply(module, variables, x, None)
+    still, statistics = model.apply(module, variables, x, None)
     assert statistics == {}
     assert still.dtype == jnp.float32
-    moved, statistics = algorithm.apply(module, variables, x, None, jax.random.key(2))
-    other, _ = algorithm.apply(module, variables, x, None, jax.random.key(3))
+    moved, statistics = model.apply(module, variables, x, None, jax.random.key(2))
+    other, _ = model.apply(module, variables, x, None, jax.random.key(3))
     assert (moved == 0).any()
     assert not (still == 0).any()
     assert (moved != other).any()
@@ -35,4 +35,4 @@ def test_a_network_of_ones_own_trains_with_dropout_and_statistics():
 
 def test_a_network_that_makes_another_size_is_refused_by_name():
     with pytest.raises(ValueError, match=r"encoder=Regularised.*\(1, 16\).*\(1, 10\)"):
-        algorithm.initialiser("encoder", Regularised(), (1, 2, 2, 1), (1, 10), conditional=False)
+        model.initialiser("encoder", Regularised(), (1, 2, 2, 1), (1, 10), conditional=False)

@@ -1,0 +1,97 @@
+"""Generated four-voice music beside Bach's: accuracy, part-writing, copies, pictures and sound."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+
+from aigc_jax.data import music as notation
+from aigc_jax.data.dataset import Dataset, Split
+from aigc_jax.evaluation.results import Figure, Findings, Metric, measured
+from aigc_jax.media import music as pictures
+from aigc_jax.metrics import music as rules
+
+SHOWN, HEARD = 3, 2  # pieces in the report
+RULES = {
+    "voice_crossing": (rules.voice_crossing, "share of frames with a voice below the next lower"),
+    "parallel_fifths": (lambda pieces: rules.parallels(pieces, 7), "per 100 chord changes"),
+    "parallel_octaves": (lambda pieces: rules.parallels(pieces, 0), "per 100 chord changes"),
+    "leaps": (rules.leaps, f"share of melodic moves over {rules.LEAP} semitones"),
+    "in_range": (rules.in_range, "share of pitches in the range of their voice"),
+}
+
+
+def add(
+    found: Findings,
+    dataset: Dataset,
+    drawn: Sequence[np.ndarray],
+    nll: float,
+    score_notes: Callable[[], dict[str, tuple[float, int]]],
+) -> None:
+    """Adds what is measured of music to `found`.
+
+    Args:
+      found: gets it.
+      dataset: the chorales, prepared.
+      drawn: ids of the samples.
+      nll: nats per token of the test split.
+      score_notes: -> {"accuracy": (share, of how many), ...}, see `accuracies`.
+    """
+    made = [piece for row in drawn for piece in notation.pieces_of(row)[:1]]
+    real = notation.pieces_of(dataset.eval.arrays["tokens"])
+    words = "nll of a frame's four notes; the whole test split, each note predicted once"
+    frames = sum(map(len, real))
+    found.metrics["nll_per_frame"] = Metric(4 * nll, frames, words, {}, "lower", "nats/frame")
+    for name, (share, count) in score_notes().items():
+        which = "notes that differ from the frame before" if "changes" in name else "notes"
+        words = f"the likeliest token is right, over {count:,} {which} of the test split"
+        found.metrics[name] = Metric(share, count, words, {}, "higher")
+    size = f"{len(made)} samples of {len(made[0])} frames"
+    for name, (rule, words) in RULES.items():
+        metric = lambda rule=rule, words=words: Metric(
+            rule(made), len(made), f"{words}; {size}", {"real test": rule(real)}
+        )
+        measured(found, name, metric)
+    _copies(found, dataset.train, made, real, size)
+    _figures(found, made, real)
+
+
+def accuracies(
+    scored: Iterable[tuple[Mapping[str, np.ndarray], np.ndarray]],
+) -> dict[str, tuple[float, int]]:
+    """`rules.accuracy` of (batch with tokens and mask, logits) pairs together."""
+    parts = [rules.accuracy(logits, batch["tokens"], batch["mask"]) for batch, logits in scored]
+    totals = {}
+    for name in parts[0]:
+        shares, counts = np.array([part[name] for part in parts]).T
+        count = counts.sum()
+        totals[name] = (float(np.where(counts > 0, shares * counts, 0).sum() / count), int(count))
+    return totals
+
+
+def _copies(
+    found: Findings, train: Split, made: list[np.ndarray], real: list[np.ndarray], size: str
+) -> None:
+    """The longest copied run of samples, beside that of as many test pieces of their length."""
+    corpus = notation.pieces_of(train.arrays["tokens"])
+    alike = [piece[: len(made[0])] for piece in real[: len(made)]]
+    run, floor = (rules.longest_copied_run(p, corpus, any_key=True) for p in (made, alike))
+    words = f"frames in a row that stand in a training piece, in whatever key; {size}"
+    found.metrics["longest_copied_run"] = Metric(
+        float(run), len(made), words, {"test | train": float(floor)}, "lower", "frames"
+    )
+
+
+def _figures(found: Findings, made: list[np.ndarray], real: list[np.ndarray]) -> None:
+    excerpt = [real[0][: len(made[0])]]
+    mark = {"generated": True, "software": "aigc_jax"}
+    shown = "A frame is a sixteenth note; bars are counted from the first one."
+    caption = f"The first {SHOWN}. {shown}"
+    found.figures.append(Figure("pianorolls", "Samples", caption, pictures.picture(made[:SHOWN])))
+    caption = f"A test chorale. {shown}"
+    found.figures.append(Figure("pianoroll_real", "Real", caption, pictures.picture(excerpt)))
+    for i, piece in enumerate(made[:HEARD]):
+        audio, words = pictures.wav(piece, mark), "Synthesised; generated music."
+        found.figures.append(Figure(f"audio_{i}", f"Sample {i + 1} to hear", words, audio=audio))
+    audio = pictures.wav(excerpt[0], {**mark, "generated": False})
+    words = "Synthesised in the same way from the test chorale's notes."
+    found.figures.append(Figure("audio_real", "The real one to hear", words, audio=audio))

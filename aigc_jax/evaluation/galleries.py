@@ -1,0 +1,77 @@
+"""Pictures of an evaluation: samples, classes, nearest training images, interpolations."""
+
+import jax
+import numpy as np
+
+from aigc_jax import build, core
+from aigc_jax.data.dataset import Split
+from aigc_jax.evaluation import features
+from aigc_jax.evaluation.results import Figure
+from aigc_jax.media import images
+from aigc_jax.metrics import neighbours
+
+SHOWN = 100
+MOST_CLASSES = 20
+PER_CLASS = 12
+LOOKED_UP, NEAREST = 16, 3
+PATHS, STOPS = 6, 12
+
+
+def grid(made: np.ndarray) -> Figure:
+    """The first samples, nothing chosen."""
+    text = f"The first {min(SHOWN, len(made))} samples of the seed; nothing is chosen."
+    return Figure("samples", "Samples", text, images.grid(made[:SHOWN]))
+
+
+def by_class(made: np.ndarray, classes: np.ndarray, num_classes: int) -> Figure:
+    """The first samples of each class, a row each; blank where there are fewer."""
+    shown = min(num_classes, MOST_CLASSES)
+    rows = np.ones((shown, PER_CLASS, *made.shape[1:]), np.float32)
+    for i in range(shown):
+        found = made[classes == i][:PER_CLASS]
+        rows[i, : len(found)] = found
+    text = f"A row for each class from 0 to {shown - 1}, its first {PER_CLASS} samples."
+    pixels = images.grid(rows.reshape(-1, *made.shape[1:]), columns=PER_CLASS)
+    return Figure("classes", "Samples by class", text, pixels)
+
+
+def flat_pixels(batch: np.ndarray) -> np.ndarray:
+    """Images [N, H, W, C], uint8 or in [-1, 1], as f32 [N, H W C] in [-1, 1]."""
+    flat = batch.reshape(len(batch), -1).astype(np.float32)
+    return flat / 127.5 - 1 if batch.dtype == np.uint8 else flat
+
+
+def nearest(made: np.ndarray, train: np.ndarray, split: Split) -> Figure:
+    """Samples, each followed by its nearest training images in pixels.
+
+    Args:
+      made: samples [N, H, W, C].
+      train: all training images as `flat_pixels`, in the order of the split.
+      split: the training split.
+    """
+    first = made[:LOOKED_UP]
+    _, found = neighbours.nearest(flat_pixels(first), train, NEAREST)
+    raw = features.examples(split, found.reshape(-1))["image"]
+    real = flat_pixels(raw).reshape(len(first), NEAREST, *made.shape[1:])
+    rows = np.concatenate([first[:, None], real], axis=1)
+    text = (
+        f"Each sample, then the {NEAREST} training images nearest to it in pixels, four samples a "
+        "row. A sample that equals its neighbour is a copy."
+    )
+    pixels = images.grid(rows.reshape(-1, *made.shape[1:]), columns=4 * (1 + NEAREST))
+    return Figure("nearest", "Nearest training images", text, pixels)
+
+
+def interpolations(run: build.Run, state: core.State, seed: int) -> Figure:
+    """Paths between two latents each, a row per path."""
+    head = run.algorithm.heads["interpolate"]
+    compute = jax.jit(lambda state, batch, key: head(core.averaged(state), batch, key))
+    rows = []
+    for i in range(PATHS):
+        batch = {"fraction": np.linspace(0, 1, STOPS, dtype=np.float32)}
+        if "label" in run.algorithm.conditions:
+            batch["label"] = np.full(STOPS, i % run.info.num_classes, np.int32)
+        rows.append(compute(state, batch, core.stream(seed + i, core.SAMPLE))["image"])
+    text = f"From one latent to another in {STOPS} steps on an arc, {PATHS} pairs."
+    pixels = images.grid(np.concatenate(rows), columns=STOPS)
+    return Figure("interpolations", "Interpolations", text, pixels)

@@ -1,0 +1,170 @@
+"""Next-token models of text and music: likelihoods of a whole split, samples, attention maps."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from aigc_jax import build, core, feed
+from aigc_jax import samples as drawing
+from aigc_jax.data.dataset import Dataset, Split
+from aigc_jax.evaluation import chorales
+from aigc_jax.evaluation.results import Figure, Findings, Metric, measured, nothing
+from aigc_jax.media import heatmaps
+from aigc_jax.metrics import text as metrics
+
+TOKENS = 512  # of each sample
+SHOWN = 4  # sampled texts in the report
+EXCERPT = 48  # tokens of an attention map
+AT_ONCE = 8192  # tokens per evaluation batch
+
+
+class Scored(NamedTuple):
+    """What a model makes of a split."""
+
+    nats: float  # the sum over all counted tokens
+    tokens: np.ndarray  # i32 [N], the counted ones in order
+    windows: int
+
+
+def findings(
+    run: build.Run,
+    state: core.State,
+    dataset: Dataset,
+    *,
+    seed: int,
+    samples: int = 16,
+    say: Callable[[str], None],
+) -> Findings:
+    """Likelihoods, samples beside real data, and attention maps of a run on text or music.
+
+    Args:
+      run: what is evaluated.
+      state: its trained state; averaged parameters are used where there are any.
+      dataset: its data, with its tokenizer.
+      seed: of the samples.
+      samples: how many are drawn.
+      say: gets what is being done.
+    """
+    found, split = nothing(), dataset.info.eval_split
+    say(f"the {split} split, every token once")
+    scored = score(run, state, dataset.eval)
+    _likelihoods(found, dataset, scored)
+    say(f"{samples} samples")
+    drawn = draw(run, state, dataset.tokenizer, samples, seed)
+    if dataset.tokenizer.name == "music":
+        logits = drawing.head_of(run.algorithm, "logits", seed)
+        score_notes = lambda: chorales.accuracies(
+            (batch, logits(state, batch)["logits"]) for batch, _ in batches(run, dataset.eval)
+        )
+        chorales.add(found, dataset, drawn, scored.nats / len(scored.tokens), score_notes)
+    else:
+        _texts(found, dataset, drawn, scored.tokens)
+    if "attention" in run.algorithm.heads:
+        found.figures.append(_attention(run, state, dataset, seed))
+    return found
+
+
+def batches(run: build.Run, split: Split) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
+    """(batch, weight f32 [B], 0 where rows only fill it up) over the whole split, in order."""
+    rows = max(1, AT_ONCE // run.example.batch["tokens"].shape[1])
+    gather = feed.gather_of(split)
+    for item, weight in feed.evaluation_items(split, min(rows, split.length)):
+        batch = run.normalise(None, gather(split.arrays, item))
+        batch = {name: np.asarray(value) for name, value in batch.items()}
+        mask = batch.get("mask", np.ones_like(batch["tokens"][:, 1:], np.float32))
+        yield batch | {"mask": mask * weight[:, None]}, weight
+
+
+def score(run: build.Run, state: core.State, split: Split) -> Scored:
+    """The split's likelihood: what training evaluates, summed over tokens."""
+
+    @jax.jit
+    def total(state, batch):
+        values = run.algorithm.eval(core.averaged(state), batch, core.stream(0, core.EVAL))
+        return (values["nll"] * batch["mask"].sum(axis=-1)).sum()
+
+    nats, tokens, windows = 0.0, [], 0
+    for batch, weight in batches(run, split):
+        nats += float(total(state, batch))
+        tokens.append(batch["tokens"][:, 1:][batch["mask"] > 0])
+        windows += int(weight.sum())
+    return Scored(nats, np.concatenate(tokens), windows)
+
+
+def draw(
+    run: build.Run, state: core.State, tokenizer: Any, num: int, seed: int
+) -> list[np.ndarray]:
+    """Ids of unprompted samples of `TOKENS` new tokens, with the run's own sampling options."""
+    options = drawing.check_options(run.algorithm, run.config["sampling"])
+    if "max_tokens" in drawing.options_of(run.algorithm):
+        options["max_tokens"] = TOKENS
+    cond = drawing.unprompted(run.algorithm, run.info, tokenizer, num)
+    drawn = drawing.draw(run.algorithm, state, seed, num, cond, options)
+    return [row[1:n] for row, n in zip(drawn["tokens"], drawn["length"], strict=True)]
+
+
+def _likelihoods(found: Findings, dataset: Dataset, scored: Scored) -> None:
+    """nll and perplexity per token; of text, bits per character and byte."""
+    count, split = len(scored.tokens), dataset.info.eval_split
+    whole = f"the whole {split} split of {dataset.info.name}, {count:,} tokens, each predicted once"
+    nll = scored.nats / count
+    add = lambda name, value, words, unit: measured(
+        found, name, lambda: Metric(value(), scored.windows, words, {}, "lower", unit)
+    )
+    add("nll", lambda: nll, whole, "nats/token")
+    add("perplexity", lambda: metrics.perplexity(nll), f"exp(nll); {whole}", "")
+    if dataset.tokenizer.name == "music":
+        return
+    text = dataset.tokenizer.decode(scored.tokens)
+    byte = dataset.tokenizer.name == "byte"
+    counts = {"char": len(text), "byte": count if byte else len(text.encode())}
+    for unit, number in counts.items():
+        words = f"nats / ln 2 over the {number:,} {unit}s of that text; {whole}"
+        per = lambda number=number: metrics.bits_per(scored.nats, number)
+        add(f"bits_per_{unit}", per, words, f"bits/{unit}")
+
+
+def _texts(
+    found: Findings, dataset: Dataset, drawn: list[np.ndarray], held_out: np.ndarray
+) -> None:
+    """How varied samples are and what they copy, beside as much held-out text."""
+    decode, split = dataset.tokenizer.decode, dataset.info.eval_split
+    made = [decode(row) for row in drawn]
+    starts = np.linspace(0, max(len(held_out) - TOKENS, 0), len(drawn)).astype(int)
+    real = [decode(held_out[start : start + TOKENS]) for start in starts]
+    size = f"{len(made)} samples of {len(drawn[0])} tokens"
+    for n in (1, 2, 3):
+        count = lambda texts, n=n: metrics.distinct_n([text.split() for text in texts], n)
+        words = f"different {n}-grams of words over all of them; {size}"
+        metric = lambda n=n, count=count, words=words: Metric(
+            count(made), len(made), words, {f"real {split}": count(real)}
+        )
+        measured(found, f"distinct_{n}", metric)
+    corpus = decode(np.ravel(dataset.train.arrays["tokens"]))
+    length, copied = metrics.longest_copy(made, corpus)
+    floor, _ = metrics.longest_copy(real, corpus)
+    words = f"the longest part of a sample that stands in the training text; {size}"
+    found.metrics["longest_copy"] = Metric(
+        float(length), len(made), words, {f"real {split}": float(floor)}, "lower", "characters"
+    )
+    shown = "\n\n".join(f"--- {i} ---\n{text}" for i, text in enumerate(made[:SHOWN]))
+    caption = f"{SHOWN} of {size}, from the start token, unprompted."
+    found.figures.append(Figure("texts", "Samples", caption, text=shown))
+    caption = f"The {length} characters in a row of {size} that stand in the training text."
+    found.figures.append(Figure("longest_copy", "Longest copy", caption, text=copied))
+
+
+def _attention(run: build.Run, state: core.State, dataset: Dataset, seed: int) -> Figure:
+    """The maps of the beginning of the evaluation split."""
+    batch, _ = next(batches(run, dataset.eval))
+    tokens = batch["tokens"][:1, : EXCERPT + 1]
+    maps = drawing.head_of(run.algorithm, "attention", seed)(state, {"tokens": tokens})["attention"]
+    excerpt = " ".join(dataset.tokenizer.decode(tokens[0, :-1]).split())
+    caption = (
+        f"Softmax weights of every layer and head over the first {maps.shape[-1]} tokens of the "
+        f"{dataset.info.eval_split} split. A row is the token that looks, a column the one looked "
+        f"at; white is 0, dark is 1, on a square-root scale. The excerpt: {excerpt}"
+    )
+    return Figure("attention", "Attention maps", caption, heatmaps.attention(maps[0]))

@@ -1,0 +1,70 @@
+"""What lies on disk of a run that a report shows: its record, its curves and its evaluation."""
+
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from aigc_jax.evaluation import results
+
+
+class Run(NamedTuple):
+    """One run as a report sees it."""
+
+    name: str
+    workdir: pathlib.Path
+    content: Mapping[str, Any]  # of evaluation/metrics.json, {} without one
+    record: Mapping[str, Any]  # config.json, {} without one
+    rows: Sequence[Mapping[str, Any]]  # metrics.jsonl
+
+
+def load(workdirs: Sequence[pathlib.Path]) -> list[Run]:
+    """The runs of these folders, each under a name of its own.
+
+    Raises:
+      ValueError: there is no folder, or one of them holds neither a record nor an evaluation.
+    """
+    if not workdirs:
+        raise ValueError("0 runs: a report needs at least one")
+    runs = [_load(pathlib.Path(workdir)) for workdir in workdirs]
+    names = [run.name for run in runs]
+    if len(set(names)) < len(names):  # runs of one name in different folders
+        names = [str(run.workdir) for run in runs]
+    if len(set(names)) < len(names):
+        raise ValueError(f"runs {', '.join(names)}: each may be named once")
+    return [run._replace(name=name) for run, name in zip(runs, names, strict=True)]
+
+
+def _load(workdir: pathlib.Path) -> Run:
+    path = workdir / "config.json"
+    record = json.loads(path.read_text()) if path.exists() else {}
+    content = results.read(workdir) or {}
+    if not record and not content:
+        raise ValueError(
+            f"{workdir}: holds neither config.json nor evaluation/metrics.json; accepted are the "
+            "workdirs of runs"
+        )
+    return Run(workdir.resolve().name, workdir, content, record, rows_of(workdir))
+
+
+def rows_of(workdir: pathlib.Path) -> list[dict[str, Any]]:
+    """The rows of a run's metrics.jsonl by step; a line that a kill left unfinished is skipped."""
+    path = workdir / "metrics.jsonl"
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return sorted(rows, key=lambda row: row["step"])
+
+
+def flattened(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted keys of a nested mapping: {"optimizer.model.name": "adam", ...}."""
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flattened(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
