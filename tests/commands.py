@@ -15,7 +15,8 @@ import threading
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DATA = tempfile.TemporaryDirectory(prefix="aigc_jax_data_")  # prepared once per test session
-VARYING = ("time", "examples_per_second", "peak_memory_mib")  # what two equal runs may write differently
+# What two equal runs may write differently.
+VARYING = ("time", "examples_per_second", "peak_memory_mib")
 
 # The three families as small as they get, with all that a state can hold: optimiser slots,
 # averages, batch statistics, and noise from dropout, augmentation, latents and binarisation.

@@ -9,8 +9,8 @@ import numpy as np
 class Info(NamedTuple):
     """What is known of a data set before it is prepared.
 
-    `shapes` and `dtypes` describe one raw example; images are uint8 [H, W, C], labels int32 [],
-    tokens int32 [T + 1] for a context of T.
+    `shapes` and `dtypes` describe one raw example; images are uint8 [H, W, C], or float32 in
+    [-1, 1], labels int32 [], tokens int32 [T + 1] for a context of T.
     """
 
     name: str

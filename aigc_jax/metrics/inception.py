@@ -169,8 +169,3 @@ def apply(params: Params, images: np.ndarray, batch: int = 32) -> tuple[np.ndarr
         parts.append([np.asarray(x)[: len(images) - start] for x in (features, probabilities)])
     features, probabilities = (np.concatenate(x) for x in zip(*parts, strict=True))
     return features, probabilities
-
-
-def features(params: Params, images: np.ndarray, batch: int = 32) -> np.ndarray:
-    """The features of `apply`, f32 [N, 2048]."""
-    return apply(params, images, batch)[0]

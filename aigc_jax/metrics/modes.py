@@ -1,7 +1,7 @@
 """Counting the modes that a generator covers, where the modes are known.
 
-`ring` and `grid` are the mixtures of Gaussians on which mode collapse is compared; Stacked MNIST
-puts three digits into the channels of an image, which makes 1000 modes.
+Mode collapse is compared on mixtures of Gaussians, and on Stacked MNIST, which puts three digits
+into the channels of an image and so makes 1000 modes.
 """
 
 from typing import NamedTuple
@@ -29,18 +29,6 @@ class StackedModes(NamedTuple):
 
     found: int  # modes with at least one sample
     kl: float  # nats, of the samples' modes from uniform
-
-
-def ring(num: int = 8, radius: float = 2.0) -> np.ndarray:
-    """Means f64 [num, 2] evenly on a circle."""
-    angles = 2 * np.pi * np.arange(num) / num
-    return radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-
-
-def grid(side: int = 5, spacing: float = 2.0) -> np.ndarray:
-    """Means f64 [side^2, 2] of a square grid around 0; by default {-4, -2, 0, 2, 4}^2."""
-    line = spacing * (np.arange(side) - (side - 1) / 2)
-    return np.stack(np.meshgrid(line, line, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
 def kl_to_uniform(counts: ArrayLike) -> float:

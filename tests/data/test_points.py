@@ -12,12 +12,18 @@ from aigc_jax import preprocess
 from aigc_jax.data import load, points
 from aigc_jax.metrics import modes
 
-MIXTURES = {"ring": (modes.ring(), 0.01), "grid": (modes.grid(), 0.05)}
+# The protocols' means in the complex plane, and deviations.
+LINE = np.array([-4, -2, 0, 2, 4])
+MIXTURES = {
+    "ring": (2 * np.exp(2j * np.pi * np.arange(8) / 8), 0.01),
+    "grid": ((LINE[:, None] + 1j * LINE).reshape(-1), 0.05),
+}
 
 
 @pytest.mark.parametrize("name", list(MIXTURES))
 def test_the_points_are_of_the_mixture_that_is_counted(name):
-    means, deviation = MIXTURES[name]
+    complex_means, deviation = MIXTURES[name]
+    means = np.stack([complex_means.real, complex_means.imag], axis=-1)
     loaded, scale = load.load({"name": name}), points.SETS[name]().scale
     assert loaded.info == load.describe({"name": name})
     assert loaded.info.num_classes == len(means)

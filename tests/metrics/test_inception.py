@@ -70,7 +70,7 @@ def test_files_of_other_networks_are_refused(names, tmp_path):
 def test_images_of_other_shapes_are_refused():
     for shape in ((2, 8, 8, 4), (8, 8, 3), (0, 8, 8, 3)):
         with pytest.raises(ValueError, match="C = 1 or 3"):
-            inception.features({}, np.zeros(shape))
+            inception.apply({}, np.zeros(shape))
 
 
 def test_averages_leave_padding_out():

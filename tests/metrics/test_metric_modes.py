@@ -3,25 +3,16 @@
 import numpy as np
 import pytest
 
+from aigc_jax.data import points
 from aigc_jax.metrics.modes import (
     STACKED_SAMPLES,
     gaussian_modes,
-    grid,
     kl_to_uniform,
-    ring,
     stacked_modes,
 )
 
-
-def test_ring_and_grid_are_those_of_the_protocol():
-    means = ring()
-    np.testing.assert_allclose(np.linalg.norm(means, axis=1), 2)
-    np.testing.assert_allclose(
-        np.linalg.norm(means - np.roll(means, 1, axis=0), axis=1), 1.5307, 1e-4
-    )
-    assert {tuple(m) for m in grid()} == {(x, y) for x in range(-4, 5, 2) for y in range(-4, 5, 2)}
-    assert len(grid(4, 1.0)) == 16
-    np.testing.assert_allclose(grid(4, 1.0).mean(axis=0), 0)
+MIXTURES = [points.ring(), points.grid()]
+RING, GRID = (mixture.means for mixture in MIXTURES)
 
 
 def test_kl_of_known_shares():
@@ -46,30 +37,30 @@ def test_modes_counted_by_hand():
 
 def test_true_samples_find_every_mode_and_collapsed_ones_do_not():
     rng = np.random.default_rng(0)
-    for means, sigma in ((ring(), 0.01), (grid(), 0.05)):
-        points = means[rng.integers(len(means), size=2500)]
-        points = points + sigma * rng.normal(size=points.shape)
-        found = gaussian_modes(points, means, sigma)
+    for means, sigma, _ in MIXTURES:
+        drawn = means[rng.integers(len(means), size=2500)]
+        drawn = drawn + sigma * rng.normal(size=drawn.shape)
+        found = gaussian_modes(drawn, means, sigma)
         assert found.found == len(means)
         assert found.high_quality == pytest.approx(1 - np.exp(-4.5), abs=0.01)
         assert found.reverse_kl == pytest.approx((len(means) - 1) / 5000, abs=0.005)
-        collapsed = gaussian_modes(points * 0 + means[3], means, sigma)
+        collapsed = gaussian_modes(drawn * 0 + means[3], means, sigma)
         assert collapsed == (1, 1, pytest.approx(np.log(len(means))), collapsed.reverse_kl)
 
 
 def test_samples_without_any_of_high_quality_are_still_counted():
-    found = gaussian_modes(grid() + 0.9, grid(), sigma=0.05)
+    found = gaussian_modes(GRID + 0.9, GRID, sigma=0.05)
     assert found[:3] == (0, 0, 0)
     assert np.isnan(found.reverse_kl_high_quality)
 
 
 def test_gaussian_modes_refuse_nan_and_other_dimensions():
     with pytest.raises(ValueError, match="points: 2 of 6 values are NaN or infinite, in 1 of 3"):
-        gaussian_modes([[0, 0], [np.nan, np.inf], [1, 1]], ring(), 0.1)
+        gaussian_modes([[0, 0], [np.nan, np.inf], [1, 1]], RING, 0.1)
     with pytest.raises(ValueError, match="points has 3 dimensions and means has 2"):
-        gaussian_modes(np.zeros((4, 3)), ring(), 0.1)
+        gaussian_modes(np.zeros((4, 3)), RING, 0.1)
     with pytest.raises(ValueError, match="sigma = 0"):
-        gaussian_modes(np.zeros((4, 2)), ring(), 0)
+        gaussian_modes(np.zeros((4, 2)), RING, 0)
 
 
 def test_stacked_modes_of_known_counts():
