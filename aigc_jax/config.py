@@ -130,18 +130,21 @@ def _stored(path: str) -> dict[str, Any]:
     return stored.get("config", stored)
 
 
-def variant(config: Mapping[str, Any], argument: str, **data: Any) -> dict[str, Any]:
+def variant(
+    config: Mapping[str, Any], argument: str, others: Iterable[str] = (), **data: Any
+) -> dict[str, Any]:
     """`config` itself, or for the argument "test" the same model on `data` for a few steps.
 
     `data` names an embedded set of the same modality, so that ":test" runs in seconds anywhere.
+    `others` are the arguments that `config` was already made for.
 
     Raises:
       ValueError: for any other argument.
     """
-    if not argument:
+    if not argument or argument in others:
         return dict(config)
     if argument != "test":
-        raise ValueError(unknown(f"the config's argument {argument!r}", ["test"]))
+        raise ValueError(unknown(f"the config's argument = {argument!r}", ["test", *others]))
     few = dict(steps=4, batch_size=8, log_every=1, eval_every=2, save_every=2)
     return {**config, **few, "num_samples": 4, "eval_batches": 2, "data": data}
 

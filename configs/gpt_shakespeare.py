@@ -17,7 +17,7 @@ from aigc_jax.config import variant
 def get_config(arg: str = "") -> dict:
     """The experiment; ":gpu" is larger, ":test" its model on embedded data, for a few steps."""
     config = _on_cpu() if arg != "gpu" else _on_gpu()
-    return variant(config, "" if arg == "gpu" else arg, name="python_text", context=64, limit=20000)
+    return variant(config, arg, ["gpu"], name="python_text", context=64, limit=20000)
 
 
 def _on_cpu() -> dict:
