@@ -14,7 +14,7 @@ LATEST = 3  # rows that must agree
 WARM_UP = 0.1  # of the run: what is a symptom later is normal at first
 COLLAPSED = 0.4  # of the real images' distance
 DECIDED = 0.99  # mean sign of logits: not one image in two hundred is taken for the other kind
-JUMP = 20.0  # times the gradient norm of the run so far
+JUMP = 50.0  # times the gradient norm of the run so far
 
 
 def warnings(rows: Sequence[Row], steps: int) -> dict[str, str]:
@@ -69,7 +69,7 @@ def _above_start(rows: Sequence[Row]) -> str:
     values = _values(rows, "loss")
     if len(values) <= LATEST or min(values[-LATEST:]) <= values[0]:
         return ""
-    return f"loss {values[-1]:.4g}: above the first one, {values[0]:.4g}; the run is diverging"
+    return f"loss {values[-1]:.4g}: above the first one, {values[0]:.4g}; the run may be diverging"
 
 
 def _jump(name: str, rows: Sequence[Row]) -> str:
@@ -79,7 +79,7 @@ def _jump(name: str, rows: Sequence[Row]) -> str:
         return ""
     return (
         f"{name} {values[-1]:.3g}: over {JUMP:g} times that of the run so far, "
-        f"{median(before):.3g}; the run is diverging"
+        f"{median(before):.3g}; the run may be diverging"
     )
 
 

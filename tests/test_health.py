@@ -29,7 +29,7 @@ def test_nothing_is_said_of_a_healthy_run(healthy):
         (GAN, {"g_grad_norm": 500.0}, "g_grad_norm"),
         (VAE, {"active_units": 0.0}, "active_units"),
         (VAE, {"loss": 300.0}, "loss"),
-        (VAE, {"grad_norm": 100.0}, "grad_norm"),
+        (VAE, {"grad_norm": 300.0}, "grad_norm"),
     ],
 )
 def test_the_signal_is_named_with_its_value(healthy, changed, signal):
