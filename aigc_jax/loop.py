@@ -93,7 +93,7 @@ def loop(
     trace, tracing = configs.profiled_steps(config["profile_steps"]), False
     step, rows, values = int(state.step), [], {}
     history, warned = collections.deque(maxlen=200), set()
-    clock, clock_step = time.perf_counter(), step
+    clock, clock_step, row_before, rate = time.perf_counter(), step, step, 0.0
     while step < config["steps"]:
         if trace and not tracing and trace[0] <= step < trace[1]:
             jax.profiler.start_trace(str(log.workdir / "profile"))
@@ -113,11 +113,16 @@ def loop(
         # A row is read when the next one comes, so the host never waits for the devices.
         while len(rows) > (0 if evaluates or saves else 1):
             row_step, row, row_guard = rows.pop(0)
+            row_values = _last(row)
             now = time.perf_counter()
-            rate = (row_step - clock_step) * examples_per_step / (now - clock)
-            share = nonfinite_share(row_guard, clock_step, row_step)
-            clock, clock_step = now, row_step
-            row_values = _last(row) | {"examples_per_second": round(rate, 1)}
+            # Where steps are only queued, what this row waited for is all that is surely done.
+            done = step if jax.tree.leaves(metrics)[0].is_ready() else row_step
+            if done > clock_step:
+                rate = (done - clock_step) * examples_per_step / (now - clock)
+                clock, clock_step = now, done
+            share = nonfinite_share(row_guard, row_before, row_step)
+            row_before = row_step
+            row_values["examples_per_second"] = round(rate, 1)
             row_values["peak_memory_mib"] = round(launch.peak_memory())
             log.write(row_step, "train", _finite(row_values) | {"nonfinite_share": share})
             check_finite(state, row, row_guard)

@@ -4,10 +4,11 @@ python train.py --config=configs/vae_burda.py --workdir=runs/vae_burda
 python train.py --config=configs/vae_burda.py:iwae --workdir=runs/vae_burda_iwae
 
 Two layers of 200 tanh units each way, 50 latents, Adam with epsilon 1e-4, and learning rates that
-fall in 8 stages; batches are of 100 images (the paper's: 20) and weights start as Flax's
-do. The variants: a VAE with one draw of z for 160 passes, ":iwae" with 5 importance samples for 60,
-both from 3e-3 on in equal stages of 0.6 times the rate before; ":published" and ":published_iwae50" (50 samples) for
-the paper's 3280 passes from 1e-3 on, each stage three times as long as the one before, on a GPU.
+fall in 8 stages; batches are of 100 images (the paper's: 20) and weights start as Flax's do. The
+variants: a VAE with one draw of z for 160 passes, ":iwae" with 5 importance samples for 60, both
+from 3e-3 on in equal stages of 0.6 times the rate before; ":published" and ":published_iwae50" (50
+samples) for the paper's 3280 passes from 1e-3 on, each stage three times as long as the one before,
+on a GPU.
 `python -m benchmarks.quality.likelihood` finds their bounds on log p(x).
 
 On 2 cores: not measured yet. On a GPU: not measured yet.

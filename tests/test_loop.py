@@ -56,7 +56,11 @@ def test_a_metric_that_is_not_finite_stops_the_run(tmp_path, capsys, log_every, 
     assert f"step {BAD_STEP}" in said
     kept = checkpoint.steps(tmp_path)
     assert kept[-1] == (BAD_STEP - 1) // save_every * save_every
-    assert all(row["step"] < BAD_STEP for row in commands.rows(tmp_path))
+    # At most one row more is written, which says what share of its steps was not finite.
+    rows = commands.rows(tmp_path)
+    assert [row["nonfinite_share"] > 0 for row in rows] == [r["step"] >= BAD_STEP for r in rows]
+    assert sum(row["step"] >= BAD_STEP for row in rows) <= 1
+    assert all(math.isfinite(v) for row in rows for v in row.values() if isinstance(v, float))
     arrays = checkpoint.read_arrays(tmp_path)
     assert all(jnp.isfinite(v).all() for k, v in arrays.items() if k.startswith(("params", "ema")))
 
