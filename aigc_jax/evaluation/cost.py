@@ -11,7 +11,7 @@ from aigc_jax import build, core, describe, samples
 from aigc_jax.evaluation.results import Findings, Metric, nothing
 from aigc_jax.evaluation.runs import rows_of
 
-DRAWN = 128  # samples that the rate is measured on
+IMAGES, TEXTS = 128, 16  # samples that the rate is measured on
 
 
 def findings(
@@ -51,17 +51,18 @@ def _trained(workdir: pathlib.Path, batch: str) -> dict[str, Metric]:
 
 
 def _sampled(run: build.Run, state: core.State, tokenizer: object, seed: int) -> dict[str, Metric]:
+    count = TEXTS if "tokens" in run.example.batch else IMAGES
     options = samples.check_options(run.algorithm, run.config["sampling"])
-    draw = samples.sampler(run.algorithm, seed, options, DRAWN)
-    cond = samples.unprompted(run.algorithm, run.info, tokenizer, DRAWN)
-    first = _seconds(lambda: draw(state, DRAWN, cond))
-    again = min(_seconds(lambda: draw(state, DRAWN, cond)) for _ in range(2))
+    draw = samples.sampler(run.algorithm, seed, options, count)
+    cond = samples.unprompted(run.algorithm, run.info, tokenizer, count)
+    first = _seconds(lambda: draw(state, count, cond))
+    again = min(_seconds(lambda: draw(state, count, cond)) for _ in range(2))
     device = jax.devices()[0].device_kind
-    text = f"from the call to the first batch of {DRAWN} on {device}, compiling included"
-    rate = f"batches of {DRAWN} on {device}, compiled, the better of 2"
+    text = f"from the call to the first batch of {count} on {device}, compiling included"
+    rate = f"batches of {count} on {device}, compiled, the better of 2"
     return {
-        "seconds_to_first_sample": Metric(first, DRAWN, text, {}, "lower", "s"),
-        "sampling_speed": Metric(DRAWN / again, DRAWN, rate, {}, "higher", "samples/s"),
+        "seconds_to_first_sample": Metric(first, count, text, {}, "lower", "s"),
+        "sampling_speed": Metric(count / again, count, rate, {}, "higher", "samples/s"),
     }
 
 

@@ -25,7 +25,6 @@ class Scored(NamedTuple):
 
     nats: float  # the sum over all counted tokens
     tokens: np.ndarray  # i32 [N], the counted ones in order
-    windows: int
 
 
 def findings(
@@ -56,7 +55,7 @@ def findings(
     if dataset.tokenizer.name == "music":
         logits = drawing.head_of(run.algorithm, "logits", seed)
         score_notes = lambda: chorales.accuracies(
-            (batch, logits(state, batch)["logits"]) for batch, _ in batches(run, dataset.eval)
+            (batch, logits(state, batch)["logits"]) for batch in batches(run, dataset.eval)
         )
         chorales.add(found, dataset, drawn, scored.nats / len(scored.tokens), score_notes)
     else:
@@ -66,15 +65,15 @@ def findings(
     return found
 
 
-def batches(run: build.Run, split: Split) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
-    """(batch, weight f32 [B], 0 where rows only fill it up) over the whole split, in order."""
+def batches(run: build.Run, split: Split) -> Iterator[dict[str, np.ndarray]]:
+    """The whole split in order; `mask` f32 [B, T] is 0 also in rows that only fill a batch up."""
     rows = max(1, AT_ONCE // run.example.batch["tokens"].shape[1])
     gather = feed.gather_of(split)
     for item, weight in feed.evaluation_items(split, min(rows, split.length)):
         batch = run.normalise(None, gather(split.arrays, item))
         batch = {name: np.asarray(value) for name, value in batch.items()}
         mask = batch.get("mask", np.ones_like(batch["tokens"][:, 1:], np.float32))
-        yield batch | {"mask": mask * weight[:, None]}, weight
+        yield batch | {"mask": mask * weight[:, None]}
 
 
 def score(run: build.Run, state: core.State, split: Split) -> Scored:
@@ -85,12 +84,11 @@ def score(run: build.Run, state: core.State, split: Split) -> Scored:
         values = run.algorithm.eval(core.averaged(state), batch, core.stream(0, core.EVAL))
         return (values["nll"] * batch["mask"].sum(axis=-1)).sum()
 
-    nats, tokens, windows = 0.0, [], 0
-    for batch, weight in batches(run, split):
+    nats, tokens = 0.0, []
+    for batch in batches(run, split):
         nats += float(total(state, batch))
         tokens.append(batch["tokens"][:, 1:][batch["mask"] > 0])
-        windows += int(weight.sum())
-    return Scored(nats, np.concatenate(tokens), windows)
+    return Scored(nats, np.concatenate(tokens))
 
 
 def draw(
@@ -111,7 +109,7 @@ def _likelihoods(found: Findings, dataset: Dataset, scored: Scored) -> None:
     whole = f"the whole {split} split of {dataset.info.name}, {count:,} tokens, each predicted once"
     nll = scored.nats / count
     add = lambda name, value, words, unit: measured(
-        found, name, lambda: Metric(value(), scored.windows, words, {}, "lower", unit)
+        found, name, lambda: Metric(value(), count, words, {}, "lower", unit)
     )
     add("nll", lambda: nll, whole, "nats/token")
     add("perplexity", lambda: metrics.perplexity(nll), f"exp(nll); {whole}", "")
@@ -158,7 +156,7 @@ def _texts(
 
 def _attention(run: build.Run, state: core.State, dataset: Dataset, seed: int) -> Figure:
     """The maps of the beginning of the evaluation split."""
-    batch, _ = next(batches(run, dataset.eval))
+    batch = next(batches(run, dataset.eval))
     tokens = batch["tokens"][:1, : EXCERPT + 1]
     maps = drawing.head_of(run.algorithm, "attention", seed)(state, {"tokens": tokens})["attention"]
     excerpt = " ".join(dataset.tokenizer.decode(tokens[0, :-1]).split())
