@@ -8,8 +8,8 @@ The data are PacGAN's (Lin et al., arXiv 1712.04086); networks and budget are sm
 argument takes another game, all else equal: `ns` non-saturating without a penalty, `ns_r1` with R1,
 `rp_r1r2` the default, `wgan_gp` with as many updates of both players, `pac2` as `ns` in packs of 2.
 
-Measured on 2 cores with other work on the machine: 0.4 to 1 min; over three seeds 25 modes and a
-reverse KL of 0.0086 ± 0.0017 nats (all samples); `ns`, one seed: 20 modes, 0.70 nats.
+Measured on one core: 0.3 to 0.6 min; 25 modes, a reverse KL of 0.0076 ± 0.0020 nats (all samples);
+`ns`: 20 ± 3 modes, 0.68 ± 0.41 nats.
 """
 
 from aigc_jax.config import variant

@@ -8,8 +8,8 @@ The data are PacGAN's (Lin et al., arXiv 1712.04086); networks and budget are sm
 argument takes another game, all else equal: `ns` non-saturating without a penalty, `ns_r1` with R1,
 `rp_r1r2` the default, `wgan_gp` with as many updates of both players, `pac2` as `ns` in packs of 2.
 
-Measured for one seed: 8 modes and a reverse KL of 0.001 nats (all samples); `ns`: 8 modes, 0.11
-nats. Time: not measured yet.
+Measured on one core: 0.2 to 0.6 min; 8 modes, a reverse KL of 0.0009 ± 0.0002 nats (all samples);
+`ns`: 6 ± 2 modes, 0.28 ± 0.21 nats.
 """
 
 from aigc_jax.config import variant

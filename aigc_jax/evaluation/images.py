@@ -54,7 +54,7 @@ def count_of(dataset: Dataset, samples_asked: int) -> int:
 def tasks(study: Study) -> Iterator[Task]:
     """What there is to do, in order: (what it is, what adds its findings)."""
     yield f"drawing {study.count:,} samples", lambda found: _look_at_fakes(study)
-    yield "reading real images", lambda found: _look_at_real(study)
+    yield "reading real images", lambda found: _look_at_real(study, found)
     if study.judge:
         yield "Fréchet distance", lambda found: measured(found, *_frechet(study))
         yield "kernel distance", lambda found: measured(found, *_kernel(study))
@@ -87,8 +87,11 @@ def _judged(study: Study, image: np.ndarray) -> tuple:
     return study.judge.apply(image) if study.judge else (None, None)
 
 
-def _look_at_real(study: Study) -> None:
+def _look_at_real(study: Study, found: Findings) -> None:
     """Training images of a fixed order, which no seed of a run changes."""
+    if study.judge and study.judge.accuracy is not None:
+        right, count = study.judge.accuracy, study.dataset.eval.length
+        found.metrics["classifier_accuracy"] = Metric(right, count, study.judge.name, {}, "higher")
     order = np.random.default_rng(0).permutation(study.dataset.train.length)
     chosen = {"train": order[: study.count], "other": order[study.count : 2 * study.count]}
     for name, indices in chosen.items():

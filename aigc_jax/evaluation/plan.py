@@ -43,6 +43,7 @@ def tasks(subject: Subject, say: Callable[[str], None]) -> list[Task]:
     elif subject.dataset.info.name in mixtures.SETS:
         planned.append(("modes", _adds(lambda: _points(subject))))
     elif "image" in batch:
+        say("training the classifier, or reading it")
         planned += _of_images(subject)
     if "log_weights" in heads:
         planned.append(("likelihood", _adds(lambda: _likelihood(subject, say))))

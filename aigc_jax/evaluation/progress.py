@@ -28,7 +28,7 @@ class Bar:
 
     def say(self, text: str) -> None:
         """More of the piece of work that is under way."""
-        self._text = f"{self._text.partition(':')[0]}: {text}"
+        self._text = ": ".join(filter(None, (self._text.partition(":")[0], text)))
         self._show()
 
     def _show(self) -> None:
