@@ -23,7 +23,7 @@ FAMILIES = ("gan", "vae", "attention")
 PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 SECTIONS = ("algorithm", "optimizer", "data", "augment", "sampling")
 LEAST = {
-    **{"steps": 1, "batch_size": 1, "accumulate": 1, "steps_per_call": 1, "log_every": 1},
+    **{"steps": 1, "batch_size": 1, "accumulate": 1, "steps_per_call": 0, "log_every": 1},
     **{"eval_every": 1, "save_every": 1, "keep_last": 1, "num_samples": 1, "eval_batches": 0},
 }
 
@@ -249,7 +249,7 @@ def check(config: Mapping[str, Any]) -> None:
             f"config.accumulate = {config['accumulate']}"
         )
     for key in ("steps", "log_every", "eval_every", "save_every"):
-        if config[key] % config["steps_per_call"]:
+        if config["steps_per_call"] and config[key] % config["steps_per_call"]:
             raise ValueError(
                 f"config.{key} = {config[key]}: must be a multiple of "
                 f"config.steps_per_call = {config['steps_per_call']}"

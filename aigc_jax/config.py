@@ -33,7 +33,7 @@ def run(
     steps: int = 1000,
     batch_size: int = 64,
     accumulate: int = 1,
-    steps_per_call: int = 1,
+    steps_per_call: int = 0,
     precision: str = "float32",
     deterministic: bool = False,
     parallel: str = "jit",
@@ -60,7 +60,8 @@ def run(
       steps: updates in all.
       batch_size: examples of one update over all devices.
       accumulate: microbatches of one update, held in memory one at a time.
-      steps_per_call: updates per dispatch; 1 is best on a CPU, more on accelerators.
+      steps_per_call: updates per dispatch; 0 chooses: 1 on a CPU or with streamed data, else the
+        most that divides the numbers of steps below, up to 20.
       precision: "float32" or "bfloat16" compute; parameters stay float32.
       deterministic: on a GPU, only kernels that give the same bits every time.
       parallel: "jit" (any mesh) or "pmap" (data-parallel).

@@ -48,6 +48,7 @@ def _key() -> jax.ShapeDtypeStruct:
 def _run(config: Mapping[str, Any], mesh: jax.sharding.Mesh) -> list[tuple[str, str]]:
     devices = list(mesh.devices.flat)
     axes = ", ".join(f"{axis} {size}" for axis, size in mesh.shape.items())
+    per_call = config["steps_per_call"] or "chosen at the start"
     return [
         ("name", f"{config['algorithm']['name']} on {config['data']['name']}"),
         ("digest", configs.digest(config)),
@@ -55,7 +56,10 @@ def _run(config: Mapping[str, Any], mesh: jax.sharding.Mesh) -> list[tuple[str, 
         ("mesh", f"{axes}, by {config['parallel']}"),
         ("precision", f"{config['precision']} compute, float32 parameters"),
         ("batch", f"{config['batch_size']:,} examples, accumulate {config['accumulate']}"),
-        ("steps", f"{config['steps']:,}, steps_per_call {config['steps_per_call']}"),
+        (
+            "steps",
+            f"{config['steps']:,}, steps_per_call {per_call}",
+        ),
     ]
 
 

@@ -1,9 +1,11 @@
 """Raw batches for the compiled calls: indices of data on the device, or streamed batches."""
 
 import itertools
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from aigc_jax.data import pipeline
@@ -19,6 +21,21 @@ def passed_through(arrays: Any, item: Any) -> Any:
 def gather_of(split: Split) -> Any:
     """How the compiled call turns an item into a raw batch."""
     return split.gather if split.arrays is not None else passed_through
+
+
+def steps_per_call(config: Mapping[str, Any], split: Split) -> int:
+    """How many updates one dispatch makes: `config.steps_per_call`, or what suits where that is 0.
+
+    On an accelerator with its data on the device, where a small step takes less time than its
+    dispatch, the greatest number up to 20 after which rows, evaluations and saves can follow. On a
+    CPU 1, since XLA:CPU is slow in loops, and with streamed data, which would be held for all.
+    """
+    if config["steps_per_call"]:
+        return config["steps_per_call"]
+    if jax.default_backend() == "cpu" or split.arrays is None:
+        return 1
+    common = math.gcd(*(config[k] for k in ("steps", "log_every", "eval_every", "save_every")))
+    return max(n for n in range(1, 21) if common % n == 0)
 
 
 def training_items(

@@ -79,7 +79,7 @@ def loop(
     stop_requested: Callable[[], bool],
 ) -> core.State:
     """Steps, rows, evaluations, samples and checkpoints, to the last step or a stop request."""
-    config, per_call = run.config, run.config["steps_per_call"]
+    config, per_call = run.config, feed.steps_per_call(run.config, dataset.train)
     examples_per_step = config["batch_size"] * run.algorithm.batches_per_step
     run_key = core.stream(config["seed"], core.STEP)
     items = feed.training_items(
@@ -183,7 +183,8 @@ def compile_run(run: build.Run, dataset: Dataset, mesh: jax.sharding.Mesh) -> Co
     """The compiled calls of a run, and its data on the mesh."""
     _, shardings = layout(run, mesh)
     gather, eval_gather = feed.gather_of(dataset.train), feed.gather_of(dataset.eval)
-    steps = parallel.many_steps(run.algorithm, run.prepare, gather, run.config["steps_per_call"])
+    per_call = feed.steps_per_call(run.config, dataset.train)
+    steps = parallel.many_steps(run.algorithm, run.prepare, gather, per_call)
     whole = parallel.replicated(mesh)
     return Compiled(
         parallel.compile_step(steps, mesh, shardings, run.config["parallel"]),

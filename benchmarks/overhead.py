@@ -40,7 +40,7 @@ MEGABYTES = 100
 def loop_and_bare(completed: Mapping[str, Any], rounds: int) -> tuple[list[float], list[float]]:
     """Seconds per step of the loop and of the compiled step alone, measured in turns."""
     completed = {**completed, "steps": WARM + STEPS, "eval_every": 10**9, "save_every": 10**9}
-    completed |= {"num_samples": 1, "eval_batches": 1}
+    completed |= {"num_samples": 1, "eval_batches": 1, "steps_per_call": 1}
     mesh = parallel.make_mesh(completed["mesh"])
     dataset = build.load_data(completed)
     run = build.run(completed, dataset.info)

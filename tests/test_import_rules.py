@@ -40,7 +40,7 @@ RULES |= {
     "media.*": "numpy PIL mido .media.*",
     "metrics.*": f"{LINEN} dm_pix .metrics.*",
     "health": "",
-    "feed": "numpy .data.*",
+    "feed": "jax numpy .data.*",
     "log": "tensorboardX",
     "launch": "jax",
     "flops": "jax numpy",

@@ -184,7 +184,7 @@ class Session:
             cursor=int(self.state.cursor),
             batch_size=config["batch_size"],
             batches_per_step=self.run.algorithm.batches_per_step,
-            steps=config["steps_per_call"],
+            steps=feed.steps_per_call(config, self.data.train),
         )
         for _ in range(calls):
             key = core.stream(0, core.STEP)

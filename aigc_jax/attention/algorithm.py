@@ -52,21 +52,22 @@ def make(
             f"start_token={start_token} is not in 0 .. vocab - 1 = {network.vocab - 1}"
         )
 
-    def token_nll(params, batch, train, key=None):
+    padded = "padded_logits" if hasattr(network, "padded_logits") else "logits"
+
+    def predict(params, batch, train, rngs):
+        """What the losses ask for first: logits, hidden, targets and the size of the vocabulary."""
         apply = lambda *args, **kwargs: network.apply({"params": params["model"]}, *args, **kwargs)
         inputs, targets = batch["tokens"][:, :-1], batch["tokens"][:, 1:]
-        rngs = {"dropout": key} if train else {}
         hidden = apply(inputs, train, method="hidden", rngs=rngs)
-        logits = lambda hidden: apply(hidden, method="logits")
-        return losses.token_nll(logits, hidden, targets, network.vocab)
+        return lambda hidden: apply(hidden, method=padded), hidden, targets, network.vocab
 
     def loss(params, mutable, batch, keys, step):
-        nll = token_nll(params, batch, True, keys[0])
-        total, _ = losses.weighted_sum(nll, batch.get("mask"))
-        return total.mean() / length, ({}, mutable)
+        predicted = predict(params, batch, True, {"dropout": keys[0]})
+        total = losses.total_nll(*predicted, batch.get("mask"))
+        return total / batch["tokens"][:, 1:].size, ({}, mutable)
 
     def evaluate(state, batch, key):
-        nll = token_nll(state.params, batch, False)
+        nll = losses.token_nll(*predict(state.params, batch, False, {}))
         total, count = losses.weighted_sum(nll, batch.get("mask"))
         return {"nll": total / jnp.maximum(count, 1), "weight": count}
 

@@ -97,6 +97,8 @@ def generate(
     filters.check(options)
     if max_tokens < 1:
         raise ValueError(f"max_tokens={max_tokens} must be at least 1")
+    if hasattr(model, "for_generation"):
+        model, params = model.for_generation(params)
     text, width, window = _read(prompt, length, model.vocab), prompt.shape[1], model.window
     first, stride = segments(width, max_tokens, window)
     segment = functools.partial(_segment, model, params, keys, options)

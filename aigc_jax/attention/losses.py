@@ -1,5 +1,6 @@
 """Next-token cross-entropy, computed without holding all logits at once."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -30,7 +31,8 @@ def token_nll(
     and a batch that is sharded over devices is not moved.
 
     Args:
-      logits: hidden states [..., D] -> logits [..., V]; may close over parameters.
+      logits: hidden states [..., D] -> logits [..., V], or more columns of -inf; may close over
+        parameters.
       hidden: [B, T, D].
       targets: i32 [B, T].
       vocab: V.
@@ -40,22 +42,91 @@ def token_nll(
       nats f32 [B, T].
     """
     batch, length, _ = hidden.shape
-    chunks = min(length, -(-batch * length * vocab // limit))
-    if chunks <= 1:
+    if (width := _width(batch, length, vocab, limit)) == length:
         return cross_entropy(logits(hidden), targets)
-    width = -(-length // chunks)
-
-    def split(x):  # [B, T, ...] -> [chunks, B, width, ...]
-        x = jnp.pad(x, [(0, 0), (0, -length % width)] + [(0, 0)] * (x.ndim - 2))
-        return jnp.moveaxis(x.reshape(batch, -1, width, *x.shape[2:]), 1, 0)
 
     @jax.checkpoint
     def chunk_nll(piece):
         hidden, targets = piece
         return cross_entropy(logits(hidden), targets)
 
-    nll = jax.lax.map(chunk_nll, (split(hidden), split(targets)))  # [chunks, B, width]
+    nll = jax.lax.map(chunk_nll, (_split(hidden, width), _split(targets, width)))
     return jnp.moveaxis(nll, 0, 1).reshape(batch, -1)[:, :length]
+
+
+def total_nll(
+    logits: Callable[[jax.Array], jax.Array],
+    hidden: jax.Array,
+    targets: jax.Array,
+    vocab: int,
+    weights: jax.Array | None = None,
+    limit: int = LOGITS,
+) -> jax.Array:
+    """The sum over rows and time of weight times cross-entropy, for training: f32 [].
+
+    Its gradient costs three products with the vocabulary, where that of a chunked `token_nll`,
+    which computes logits twice, costs four: a sum is linear in its cotangent, so each chunk's
+    gradient is computed while its logits are there. Arguments are those of `token_nll`, and
+    `weights` [B, T], 1 if not given. Only reverse-mode derivatives of first order.
+    """
+    batch, length, _ = hidden.shape
+    weights = jnp.ones(targets.shape) if weights is None else weights
+    if (width := _width(batch, length, vocab, limit)) == length:
+        return (weights * cross_entropy(logits(hidden), targets)).sum()
+    pieces = [_split(x, width) for x in (hidden, targets, weights)]
+    logits, parameters = jax.closure_convert(logits, jax.eval_shape(lambda h: h[0], pieces[0]))
+    return _chunked_total(logits, parameters, *pieces)
+
+
+def _width(batch, length, vocab, limit):
+    """Positions per chunk: a divisor of T if there is one of at least half of what `limit` lets."""
+    most = max(limit // (batch * vocab), 1)
+    divisors = [n for n in range((most + 1) // 2, most + 1) if length % n == 0]
+    return length if most >= length else max(divisors, default=most)
+
+
+def _split(x, width):
+    """[B, T, ...] -> [chunks, B, width, ...], zeros after the end."""
+    x = jnp.pad(x, [(0, 0), (0, -x.shape[1] % width)] + [(0, 0)] * (x.ndim - 2))
+    return jnp.moveaxis(x.reshape(x.shape[0], -1, width, *x.shape[2:]), 1, 0)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _chunked_total(logits, parameters, hidden, targets, weights):
+    def add(total, piece):
+        hidden, targets, weights = piece
+        return total + (weights * cross_entropy(logits(hidden, *parameters), targets)).sum(), None
+
+    return jax.lax.scan(add, jnp.zeros(()), (hidden, targets, weights))[0]
+
+
+def _chunked_total_forward(logits, parameters, hidden, targets, weights):
+    def add(carry, piece):
+        hidden, targets, weights = piece
+        scores, pull = jax.vjp(logits, hidden, *parameters)
+        logsum = jax.nn.logsumexp(scores, axis=-1, keepdims=True)
+        picked = jnp.take_along_axis(scores, targets[..., None], axis=-1)
+        nll = (logsum - picked)[..., 0]
+        # Not by scatter, as the gradient of take_along_axis is: this fuses with the softmax.
+        hit = jnp.arange(scores.shape[-1]) == targets[..., None]
+        dhidden, *new = pull(weights[..., None] * (jnp.exp(scores - logsum) - hit))
+        total, dparameters = carry
+        return (total + (weights * nll).sum(), jax.tree.map(jnp.add, dparameters, new)), (
+            dhidden,
+            nll,
+        )
+
+    empty = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, list(parameters)))
+    (total, dparameters), (dhidden, nll) = jax.lax.scan(add, empty, (hidden, targets, weights))
+    return total, (dparameters, dhidden, nll)
+
+
+def _chunked_total_backward(logits, saved, cotangent):
+    dparameters, dhidden, nll = jax.tree.map(lambda x: (cotangent * x).astype(x.dtype), saved)
+    return dparameters, dhidden, None, nll
+
+
+_chunked_total.defvjp(_chunked_total_forward, _chunked_total_backward)
 
 
 def weighted_sum(nll: jax.Array, weights: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:

@@ -5,13 +5,14 @@ recurrent state in place of a cache.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from aigc_jax.attention import cudnn_lstm
 from aigc_jax.layers.dense import Dense
 
 State = tuple[jax.Array, ...]  # each f32 [B, D], the output first
@@ -164,6 +165,8 @@ class RnnLanguageModel(nn.Module):
     Dropout is on the embeddings and on every layer's output, not along time (arXiv 1409.2329).
     Every sequence starts from a zero state. Raises ValueError, when built, for what `check`
     refuses.
+
+    On a GPU whole sequences go through cuDNN's LSTM where `cudnn_lstm.available` says so.
     """
 
     vocab: int
@@ -223,11 +226,38 @@ class RnnLanguageModel(nn.Module):
         zeros = jnp.zeros((batch, self.dim))
         return [(zeros,) * CELLS[self.cell][2]] * self.layers
 
+    @nn.nowrap
+    def for_generation(self, params: Mapping[str, Any]) -> tuple["RnnLanguageModel", Any]:
+        """The network, and its parameters with the matrices of the cells cast to `dtype`."""
+
+        def cast(path, x):
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            # The recurrent bias is added in float32; embeddings and head are float32.
+            multiplied = name.startswith("cells_") and name.split("/", 1)[1] != "bias"
+            return x.astype(self.dtype) if multiplied else x
+
+        return self, jax.tree_util.tree_map_with_path(cast, params)
+
     def _run(self, tokens, states, real, train):
         x = self.drop(self.embed(tokens.T), deterministic=not train)  # [T, B, D]
+        apart = self.dropout > 0 and train  # dropout comes between layers
+        whole = real is None and self.cell == "lstm" and not self.is_initializing()
+        if whole and cudnn_lstm.available(x.shape, 1 if apart else self.layers, self.dtype):
+            return self._run_cudnn(x, states, [1] * self.layers if apart else [self.layers])
         new = []
         for cell, state in zip(self.cells, states, strict=True):
             x, state = cell(x, state, real)
             x = self.drop(x, deterministic=not train)
             new.append(state)
+        return jnp.moveaxis(x, 0, 1), new
+
+    def _run_cudnn(self, x, states, groups):
+        """As `_run`, by cuDNN in groups of so many layers; with dropout after each if several."""
+        params, new = self.variables["params"], []
+        cells = [params[f"cells_{i}"] for i in range(self.layers)]
+        for count in groups:
+            part = slice(len(new), len(new) + count)
+            x, ends = cudnn_lstm.run(cells[part], x, states[part], self.dtype)
+            x = self.drop(x, deterministic=len(groups) == 1)
+            new += ends
         return jnp.moveaxis(x, 0, 1), new

@@ -3,39 +3,38 @@
 Language models here and in `rnn` keep one outer contract, with which `decode.generate` and the loss
 work: `vocab`; `hidden(tokens, train)` and `logits(hidden)` for training; for generation `window`,
 the number of tokens that can be looked back on, or None for any, `start(pad, capacity, offset)`,
-`grow(memory, capacity)` and `extend(tokens, memory)`.
+`grow(memory, capacity)` and `extend(tokens, memory)`. Three more are used where there are:
+`padded_logits(hidden)`, for the loss, has more columns than tokens, -inf where there is none;
+`for_generation(params)` is the network and parameters that generate the same, but faster;
+`attention_of(intermediates)` shows attention weights.
 """
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from aigc_jax.attention import blocks
+from aigc_jax.attention.blocks import FFNS, INIT, NORMS
 from aigc_jax.layers.attention import (
     KeyValues,
     SelfAttention,
-    View,
     cached_view,
     causal_view,
     empty_cache,
     enlarged,
 )
-from aigc_jax.layers.dense import Dense
 from aigc_jax.layers.positions import SCHEMES
-
-NORMS = {"layer": nn.LayerNorm, "rms": nn.RMSNorm}
-FFNS = ("gelu", "swiglu")
-INIT = nn.initializers.normal(0.02)
 
 
 class Memory(NamedTuple):
     """What generation carries from token to token."""
 
-    layers: Sequence[KeyValues]
+    layers: Sequence[KeyValues] | KeyValues  # one each, or all in one [layers, B, K, S, H]
     column: jax.Array  # i32 [], columns filled
     pad: jax.Array  # i32 [B], void columns at the left of each row
     offset: jax.Array  # i32 [B], tokens of the text that come before a row's first one
@@ -46,7 +45,7 @@ def check(model: "Transformer") -> None:
     for option, known in (("positions", SCHEMES), ("norm", NORMS), ("ffn", FFNS)):
         if (value := getattr(model, option)) not in known:
             raise ValueError(f"{option}={value!r} is none of {', '.join(sorted(known))}")
-    for option in ("vocab", "context", "dim", "layers", "heads"):
+    for option in ("vocab", "context", "dim", "layers", "heads", "vocab_multiple"):
         if (value := getattr(model, option)) < 1:
             raise ValueError(f"{option}={value} must be at least 1 (tokens come from text data)")
     divisors = [n for n in range(1, model.dim + 1) if model.dim % n == 0]
@@ -66,51 +65,6 @@ def check(model: "Transformer") -> None:
         raise ValueError(f"dropout={model.dropout} must be at least 0 and below 1")
 
 
-class FeedForward(nn.Module):
-    """The position-wise network: gelu(x W1) W2, or (silu(x Wg) * x Wu) W2 (arXiv 2002.05202).
-
-    GELU, in GPT-2's tanh form, is 4 D wide; SwiGLU, with its third matrix, 8/3 D rounded up to a
-    multiple of 8.
-    """
-
-    kind: str
-    bias: bool
-    dtype: Any
-    out_init: Any
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, T, D] -> [B, T, D]."""
-        dim = x.shape[-1]
-        dense = functools.partial(Dense, use_bias=self.bias, dtype=self.dtype)
-        if self.kind == "gelu":
-            x = nn.gelu(dense(4 * dim, kernel_init=INIT, name="in")(x))
-        else:
-            gate_up = dense(16 * -(-dim // 3), kernel_init=INIT, name="in")(x)
-            gate, up = jnp.split(gate_up, 2, axis=-1)
-            x = nn.silu(gate) * up
-        return dense(dim, kernel_init=self.out_init, name="out")(x)
-
-
-class Block(nn.Module):
-    """Pre-norm residual block: x + attention(norm(x)), then x + feed_forward(norm(x))."""
-
-    norm: Callable[..., nn.Module]
-    attention: Callable[..., nn.Module]
-    feed_forward: Callable[..., nn.Module]
-    dropout: float
-
-    @nn.compact
-    def __call__(
-        self, x: jax.Array, view: View, cache: KeyValues | None = None, train: bool = False
-    ) -> tuple[jax.Array, KeyValues | None]:
-        """[B, T, D] and the layer's cache -> both after the block."""
-        drop = nn.Dropout(self.dropout, deterministic=not train)
-        mixed, cache = self.attention(name="attention")(self.norm(name="norm_1")(x), view, cache)
-        x = x + drop(mixed)
-        return x + drop(self.feed_forward(name="ffn")(self.norm(name="norm_2")(x))), cache
-
-
 class Transformer(nn.Module):
     """Decoder-only transformer with tied embeddings (GPT-2; initialised as in nanoGPT).
 
@@ -123,6 +77,11 @@ class Transformer(nn.Module):
     "swiglu"; `kv_heads` below `heads` for grouped queries; `qk_norm`; `bias` for all dense and norm
     layers; `periods` p add a learned embedding of (place in the text) mod p to each input, such as
     the voice and the place in the beat of music whose windows start with a period of their piece.
+
+    Options that change speed alone: `vocab_multiple` rounds the rows of the embeddings up to a
+    multiple, 128 on GPUs, whose extra tokens have no probability; `scan_layers` runs all blocks as
+    a loop over stacked parameters, traced once for all; `remat` computes a block's activations
+    again in the backward pass, for memory.
     Raises ValueError, when built, for a combination that `check` refuses.
     """
 
@@ -139,6 +98,9 @@ class Transformer(nn.Module):
     qk_norm: bool = False
     bias: bool = True
     dropout: float = 0.0
+    vocab_multiple: int = 1
+    scan_layers: bool = False
+    remat: bool = False
     dtype: Any = jnp.float32
 
     def __post_init__(self):
@@ -151,11 +113,12 @@ class Transformer(nn.Module):
         attention = functools.partial(
             SelfAttention, self.heads, self._kv_heads, self.positions, self.qk_norm, **common
         )
-        feed_forward = functools.partial(FeedForward, self.ffn, **common)
+        feed_forward = functools.partial(blocks.FeedForward, self.ffn, **common)
         norm = functools.partial(NORMS[self.norm], epsilon=1e-5, dtype=self.dtype)
         if self.norm == "layer":
             norm = functools.partial(norm, use_bias=self.bias)
-        self.embed = nn.Embed(self.vocab, self.dim, embedding_init=INIT, dtype=self.dtype)
+        rows = -(-self.vocab // self.vocab_multiple) * self.vocab_multiple
+        self.embed = nn.Embed(rows, self.dim, embedding_init=INIT, dtype=self.dtype)
         if self.positions == "learned":
             self.places = nn.Embed(self.context, self.dim, embedding_init=INIT, dtype=self.dtype)
         self.phases = [
@@ -163,9 +126,12 @@ class Transformer(nn.Module):
             for period in self.periods
         ]
         self.drop = nn.Dropout(self.dropout)
-        self.blocks = [
-            Block(norm, attention, feed_forward, self.dropout) for _ in range(self.layers)
-        ]
+        block = blocks.recomputed(self.scan_layers) if self.remat else blocks.Block
+        options = (norm, attention, feed_forward, self.dropout)
+        if self.scan_layers:
+            self.blocks = blocks.scanned(block, self.layers)(*options)
+        else:
+            self.blocks = [block(*options) for _ in range(self.layers)]
         self.norm_out = norm()
 
     @property
@@ -186,18 +152,38 @@ class Transformer(nn.Module):
         if tokens.shape[1] > self.context:
             raise ValueError(f"{tokens.shape[1]} tokens exceed context={self.context}")
         view = causal_view(SCHEMES[self.positions], self.heads, tokens.shape[1])
-        return self._run(tokens, view, view.positions, [None] * self.layers, train)[0]
+        return self._run(tokens, view, view.positions, None, train)[0]
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """hidden E^T, E the token embeddings: [..., D] -> f32 [..., V]."""
-        table = self.embed.embedding.astype(self.dtype)
-        return jnp.matmul(hidden, table.T, preferred_element_type=jnp.float32)
+        return self.padded_logits(hidden)[..., : self.vocab]
+
+    def padded_logits(self, hidden: jax.Array) -> jax.Array:
+        """[..., D] -> f32 [..., rows of E]: the logits, then -inf."""
+        scores = blocks.scores(hidden, self.embed.embedding)
+        if (rows := scores.shape[-1]) == self.vocab:
+            return scores
+        return jnp.where(jnp.arange(rows) < self.vocab, scores, -jnp.inf)
 
     @nn.nowrap
     def attention_of(self, intermediates: Mapping[str, Any]) -> jax.Array:
         """Weights f32 [B, layers, heads, T, T] from what a pass puts into "intermediates"."""
-        blocks = [intermediates[f"blocks_{i}"]["attention"] for i in range(self.layers)]
-        return jnp.stack([block["weights"][0] for block in blocks], axis=1)
+        if self.scan_layers:
+            return jnp.moveaxis(intermediates["blocks"]["attention"]["weights"][0], 0, 1)
+        each = [intermediates[f"blocks_{i}"]["attention"] for i in range(self.layers)]
+        return jnp.stack([block["weights"][0] for block in each], axis=1)
+
+    @nn.nowrap
+    def for_generation(self, params: Mapping[str, Any]) -> tuple["Transformer", dict[str, Any]]:
+        """The network with its layers apart, and its parameters, matrices cast to `dtype`.
+
+        Otherwise every token would read the matrices in float32, and a scan over layers would copy
+        the cache.
+        """
+        if self.scan_layers:
+            params = blocks.apart(params, self.layers)
+        model = self.clone(scan_layers=False, remat=False)
+        return model, blocks.multiplied_in(self.dtype, params)
 
     @nn.nowrap
     def start(self, pad: jax.Array, capacity: int, offset: jax.Array) -> Memory:
@@ -207,16 +193,20 @@ class Transformer(nn.Module):
         """
         width = self.dim // self.heads
         layer = empty_cache(pad.shape[0], capacity, self._kv_heads, width, self.dtype)
-        return Memory([layer] * self.layers, jnp.zeros((), jnp.int32), pad, offset)
+        if self.scan_layers:
+            layers = jax.tree.map(lambda x: jnp.stack([x] * self.layers), layer)
+        else:
+            layers = [layer] * self.layers
+        return Memory(layers, jnp.zeros((), jnp.int32), pad, offset)
 
     @nn.nowrap
     def grow(self, memory: Memory, capacity: int) -> Memory:
         """The cache with room for `capacity` tokens."""
-        return memory._replace(layers=[enlarged(layer, capacity) for layer in memory.layers])
+        return memory._replace(layers=enlarged(memory.layers, capacity))
 
     def extend(self, tokens: jax.Array, memory: Memory) -> tuple[jax.Array, Memory]:
         """States of the next tokens i32 [B, T], given those in `memory`: ([B, T, D], memory)."""
-        length, capacity = tokens.shape[1], memory.layers[0].keys.shape[2]
+        length, capacity = tokens.shape[1], jax.tree.leaves(memory.layers)[0].shape[-2]
         scheme, column = SCHEMES[self.positions], memory.column
         view = cached_view(scheme, self.heads, memory.pad, column, length, capacity)
         places = view.positions + memory.offset[:, None]
@@ -230,8 +220,11 @@ class Transformer(nn.Module):
         for period, phase in zip(self.periods, self.phases, strict=True):
             x = x + phase(places % period)
         x = self.drop(x, deterministic=not train)
+        if self.scan_layers:
+            x, new = self.blocks(x, view, caches, train)
+            return self.norm_out(x), new
         new = []
-        for block, cache in zip(self.blocks, caches, strict=True):
+        for block, cache in zip(self.blocks, caches or [None] * self.layers, strict=True):
             x, cache = block(x, view, cache, train)
             new.append(cache)
         return self.norm_out(x), new

@@ -74,10 +74,15 @@ def empty_cache(batch: int, capacity: int, kv_heads: int, width: int, dtype: Any
     return KeyValues(zeros, zeros)
 
 
-def enlarged(cache: KeyValues, capacity: int) -> KeyValues:
-    """The cache with zeros after its columns, `capacity` in all."""
-    more = capacity - cache.keys.shape[2]
-    return jax.tree.map(lambda a: jnp.pad(a, ((0, 0), (0, 0), (0, more), (0, 0))), cache)
+def enlarged(caches: Any, capacity: int) -> Any:
+    """A cache, or any tree of caches, with zeros after the columns, `capacity` in all."""
+
+    def put(old):  # [..., S, H]
+        room = [(0, 0)] * old.ndim
+        room[-2] = (0, capacity - old.shape[-2])
+        return jnp.pad(old, room)
+
+    return jax.tree.map(put, caches)
 
 
 def write(cache: KeyValues, k: jax.Array, v: jax.Array, column: jax.Array) -> KeyValues:
@@ -102,12 +107,17 @@ def implementation(query: tuple, key: tuple, dtype: Any) -> str:
 
 
 def _try_cudnn(query, key, dtype):
-    """Traces cuDNN attention of these shapes, forward and backward; raises what it raises."""
+    """Compiles cuDNN attention of these shapes, forward and backward; raises what it raises.
+
+    Tracing finds only the shapes that JAX refuses; others have no plan in the cuDNN at hand, which
+    shows when they are compiled, and would then stop the whole program.
+    """
     if jax.default_backend() != "gpu" or dtype not in (jnp.bfloat16, jnp.float16):
         raise ValueError(f"it needs bfloat16 or float16 on a GPU, not {dtype}")
     fused = functools.partial(jax.nn.dot_product_attention, is_causal=True, implementation="cudnn")
     like = [jax.ShapeDtypeStruct(shape, dtype) for shape in (query, key, key)]
-    jax.eval_shape(jax.grad(lambda *qkv: fused(*qkv).sum().astype(jnp.float32)), *like)
+    total = lambda *qkv: fused(*qkv).astype(jnp.float32).sum()
+    jax.jit(jax.grad(total, argnums=(0, 1, 2))).lower(*like).compile()
 
 
 def attend(q: jax.Array, k: jax.Array, v: jax.Array, view: View) -> jax.Array:

@@ -1,42 +1,42 @@
-"""Strided and transposed convolutions that are computed by stride-1 convolutions.
+"""Convolutions with stride, plain and transposed: one set of parameters and values, several forms.
 
-Both modules hold the parameters, and give the values, of `nn.Conv` and `nn.ConvTranspose` with
-padding "SAME", but move the stride into channels: on CPU, XLA's gradients of strided, lhs-dilated
-and implicitly padded convolutions are several to many times slower than those of a plain one. The
-sub-pixel form is Shi et al., arXiv 1609.05158 and 1609.07009. Reverse-mode derivatives of every
-order are defined, forward-mode ones are not.
+`StridedConv` and `TransposedConv` hold the parameters, and give the values, of `nn.Conv` and
+`nn.ConvTranspose` with padding "SAME". On an accelerator they are XLA's own convolutions. On a CPU,
+where XLA's gradients of strided, lhs-dilated and implicitly padded convolutions are several to many
+times slower than those of a plain one, the stride moves into channels and `unit_stride` picks the
+form of the rest. The sub-pixel form is Shi et al., arXiv 1609.05158 and 1609.07009. Reverse-mode
+derivatives of every order are defined; forward-mode ones are not, on a CPU.
 """
 
-from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from aigc_jax.layers import unit_stride
+
 Pad = tuple[int, int]
+LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
 def space_to_depth(x: jax.Array, block: tuple[int, int]) -> jax.Array:
     """[B, bh H, bw W, C] -> [B, H, W, bh bw C]: each bh x bw patch becomes channels."""
     (bh, bw), (b, h, w, c) = block, x.shape
-    x = x.reshape(b, h // bh, bh, w // bw, bw, c)
-    return x.transpose(0, 1, 3, 2, 4, 5).reshape(b, h // bh, w // bw, bh * bw * c)
+    # Rows are joined, not transposed, so that what moves is contiguous.
+    x = x.reshape(b, h // bh, bh, w // bw, bw * c)
+    return jnp.concatenate([x[:, :, row] for row in range(bh)], axis=-1)
 
 
 def depth_to_space(x: jax.Array, block: tuple[int, int]) -> jax.Array:
     """[B, H, W, bh bw C] -> [B, bh H, bw W, C], the inverse of `space_to_depth`."""
     (bh, bw), (b, h, w, c) = block, x.shape
-    c = c // (bh * bw)
-    x = x.reshape(b, h, w, bh, bw, c)
-    return x.transpose(0, 1, 3, 2, 4, 5).reshape(b, h * bh, w * bw, c)
+    rows = jnp.stack(jnp.split(x, bh, axis=-1), axis=2)  # [B, H, bh, W, bw C]
+    return rows.reshape(b, h * bh, w * bw, c // (bh * bw))
 
 
 def strided_conv(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> jax.Array:
     """Convolution with padding "SAME", y_i = sum_a w_a x_(s i + a - before).
-
-    With a = s p + q this is a stride-1 convolution over p of the input whose s phases q lie in the
-    channels; zeros fill the kernel up to a multiple of s.
 
     Args:
       x: [B, H, W, C].
@@ -46,18 +46,13 @@ def strided_conv(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> j
     Returns:
       [B, ceil(H / sh), ceil(W / sw), O].
     """
-    geometry = map(_strided_geometry, x.shape[1:3], kernel.shape[:2], strides)
-    kernel_pads, fine, deep = zip(*geometry, strict=True)
-    x = space_to_depth(jnp.pad(x, ((0, 0), *fine, (0, 0))), strides)
-    kernel = _kernel_to_depth(jnp.pad(kernel, (*kernel_pads, (0, 0), (0, 0))), strides)
-    return _plain_conv(x, kernel, deep)
+    if jax.default_backend() == "cpu":
+        return strided_by_depth(x, kernel, strides)
+    return jax.lax.conv_general_dilated(x, kernel, strides, "SAME", dimension_numbers=LAYOUT)
 
 
 def transposed_conv(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> jax.Array:
     """Transposed convolution with padding "SAME", the values of `jax.lax.conv_transpose`.
-
-    The output y_(s i + r) of phase r reads only every s-th tap of the kernel, so all phases are the
-    channels of one stride-1 convolution, w'_(d, r) = w_(s d - r + before), then interleaved.
 
     Args:
       x: [B, H, W, C].
@@ -67,10 +62,34 @@ def transposed_conv(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -
     Returns:
       [B, sh H, sw W, O].
     """
+    if jax.default_backend() == "cpu":
+        return transposed_by_phases(x, kernel, strides)
+    return jax.lax.conv_transpose(x, kernel, strides, "SAME", dimension_numbers=LAYOUT)
+
+
+def strided_by_depth(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> jax.Array:
+    """`strided_conv` as a convolution without stride.
+
+    With a = s p + q it runs over p on the input whose s phases q lie in the channels; zeros fill
+    the kernel up to a multiple of s.
+    """
+    geometry = map(_strided_geometry, x.shape[1:3], kernel.shape[:2], strides)
+    kernel_pads, fine, deep = zip(*geometry, strict=True)
+    x = space_to_depth(jnp.pad(x, ((0, 0), *fine, (0, 0))), strides)
+    kernel = _kernel_to_depth(jnp.pad(kernel, (*kernel_pads, (0, 0), (0, 0))), strides)
+    return unit_stride.convolve(x, kernel, deep)
+
+
+def transposed_by_phases(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> jax.Array:
+    """`transposed_conv` as a convolution without stride.
+
+    The output y_(s i + r) of phase r reads only every s-th tap of the kernel, so all phases are the
+    channels of one convolution, w'_(d, r) = w_(s d - r + before), then interleaved.
+    """
     geometry = map(_transposed_geometry, kernel.shape[:2], strides)
     kernel_pads, pads = zip(*geometry, strict=True)
     kernel = _kernel_to_phases(jnp.pad(kernel, (*kernel_pads, (0, 0), (0, 0))), strides)
-    return depth_to_space(_plain_conv(x, kernel, pads), strides)
+    return depth_to_space(unit_stride.convolve(x, kernel, pads), strides)
 
 
 class StridedConv(nn.Module):
@@ -150,36 +169,3 @@ def _kernel_to_phases(kernel: jax.Array, strides: tuple[int, int]) -> jax.Array:
     (sh, sw), (kh, kw, c, o) = strides, kernel.shape
     kernel = kernel.reshape(kh // sh, sh, kw // sw, sw, c, o)[:, ::-1, :, ::-1]
     return kernel.transpose(0, 2, 4, 1, 3, 5).reshape(kh // sh, kw // sw, c, sh * sw * o)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _plain_conv(x: jax.Array, kernel: jax.Array, pads: tuple[Pad, Pad]) -> jax.Array:
-    """Stride-1 convolution of x [B, H, W, C], `pads` zeros around, with kernel [kh, kw, C, O]."""
-    return _valid_conv(_padded(x, pads), kernel)
-
-
-def _plain_conv_forward(x, kernel, pads):
-    return _plain_conv(x, kernel, pads), (x, kernel)
-
-
-def _plain_conv_backward(pads, residuals, dy):
-    # XLA's own gradient to x is a convolution that pads inside. Where the kernel is larger than the
-    # map, and in its kernel gradient, which penalties ask for, that is ten times slower than this.
-    x, kernel = residuals
-    rest = tuple((k - 1 - a, k - 1 - b) for k, (a, b) in zip(kernel.shape, pads, strict=False))
-    dx = _plain_conv(dy, kernel[::-1, ::-1].transpose(0, 1, 3, 2), rest)
-    to_kernel = jax.linear_transpose(lambda w: _valid_conv(_padded(x, pads), w), kernel)
-    return dx, *to_kernel(dy)
-
-
-_plain_conv.defvjp(_plain_conv_forward, _plain_conv_backward)
-
-
-def _padded(x: jax.Array, pads: tuple[Pad, Pad]) -> jax.Array:
-    # The barrier keeps the compiler from folding the zeros back into the convolution.
-    return jax.lax.optimization_barrier(jnp.pad(x, ((0, 0), *pads, (0, 0))))
-
-
-def _valid_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    layout = ("NHWC", "HWIO", "NHWC")
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=layout)

@@ -149,6 +149,28 @@ def test_a_text_that_outgrows_a_stage_of_the_cache_equals_full_forward_passes(mo
     assert out.tolist() == greedy(model, params, prompt, [80] * 10)
 
 
+def test_matrices_are_cast_before_the_loop_over_tokens_and_not_in_it(models):
+    """In the loop of a bfloat16 transformer every matrix is a bfloat16 operand already."""
+    model, params = models("learned")
+    model, keys = model.clone(dtype=jnp.bfloat16), jax.random.split(jax.random.key(1), 1)
+    traced = jax.make_jaxpr(lambda params: texts(model, params, [[1, 2]], keys, 5))(params)
+    (loop,) = _scans(traced.jaxpr)
+    matrices = [v.aval for v in loop.invars if v.aval.ndim == 2 and 16 in v.aval.shape]
+    assert {x.dtype for x in matrices} == {jnp.dtype(jnp.bfloat16)}
+    assert len(matrices) >= 8
+
+
+def _scans(jaxpr):
+    """The scans of a program outside of other scans."""
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name == "scan":
+            yield eqn.params["jaxpr"].jaxpr
+        else:
+            for inner in eqn.params.values():
+                if hasattr(inner, "jaxpr"):
+                    yield from _scans(inner.jaxpr)
+
+
 def test_no_tokens_are_refused():
     model = Transformer(30, 12, dim=16)
     with pytest.raises(ValueError, match="max_tokens=0 must be at least 1"):

@@ -107,3 +107,28 @@ def test_without_a_gpu_attention_falls_back_to_xla_and_says_so(dtype, caplog):
     with caplog.at_level(logging.INFO):
         assert attention.implementation(shape, shape, jnp.dtype(dtype)) == "xla"
     assert "cuDNN" in caplog.text
+
+
+def test_a_kernel_that_fails_only_when_compiled_is_not_used(monkeypatch, caplog):
+    """Tracing and lowering a call of an unknown kernel succeed, as those of cuDNN may."""
+
+    @jax.custom_vjp
+    def unknown(q):
+        return jax.ffi.ffi_call("no_such_kernel", jax.ShapeDtypeStruct(q.shape, q.dtype))(q)
+
+    unknown.defvjp(lambda q: (unknown(q), None), lambda _, g: (unknown(g),))
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax.nn, "dot_product_attention", lambda q, k, v, **how: unknown(q))
+    attention.implementation.cache_clear()
+    with caplog.at_level(logging.INFO):
+        shape = (2, 8, 4, 64)
+        assert attention.implementation(shape, shape, jnp.dtype(jnp.bfloat16)) == "xla"
+    attention.implementation.cache_clear()
+    assert "no_such_kernel" in caplog.text
+
+
+def test_any_tree_of_caches_is_enlarged():
+    cache = attention.empty_cache(1, 5, 1, 2, jnp.float32)
+    stacked = jax.tree.map(lambda x: jnp.stack([x] * 3), cache)
+    assert attention.enlarged(stacked, 7).keys.shape == (3, 1, 1, 7, 2)
+    assert [c.values.shape for c in attention.enlarged([cache], 7)] == [(1, 1, 7, 2)]

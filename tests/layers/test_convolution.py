@@ -12,6 +12,8 @@ from aigc_jax.layers.convolution import (
     TransposedConv,
     depth_to_space,
     space_to_depth,
+    strided_conv,
+    transposed_conv,
 )
 
 PAIRS = {"strided": (StridedConv, nn.Conv), "transposed": (TransposedConv, nn.ConvTranspose)}
@@ -91,18 +93,31 @@ def test_second_order_gradients_are_those_of_the_plain_form(kind):
 
 def test_no_strided_or_dilated_convolution_is_ever_taken():
     def value(params, x):
-        x = StridedConv(4).apply(params["strided"], x)
-        return jnp.sum(jnp.tanh(TransposedConv(3).apply(params["transposed"], x)))
+        x = StridedConv(64).apply(params["strided"], x)
+        return jnp.sum(jnp.tanh(TransposedConv(32).apply(params["transposed"], x)))
 
-    x = jnp.ones((2, 8, 8, 3))
+    x = jnp.ones((2, 48, 48, 32))
     params = {
-        "strided": StridedConv(4).init(jax.random.key(0), x),
-        "transposed": TransposedConv(3).init(jax.random.key(0), jnp.ones((2, 4, 4, 4))),
+        "strided": StridedConv(64).init(jax.random.key(0), x),
+        "transposed": TransposedConv(32).init(jax.random.key(0), jnp.ones((2, 24, 24, 64))),
     }
     text = jax.jit(jax.grad(value, argnums=(0, 1))).lower(params, x).as_text(dialect="hlo")
     windows = [line for line in text.splitlines() if " convolution(" in line]
     assert len(windows) == 6  # forward, input and kernel gradient of each layer
     assert not any(word in line for line in windows for word in ("stride=", "_dilate="))
+
+
+@pytest.mark.parametrize(("width", "size", "channels"), SHAPES)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_an_accelerator_gets_convolutions_of_equal_value(
+    monkeypatch, width, size, channels, stride
+):
+    x = jax.random.normal(jax.random.key(0), (2, size, size, channels))
+    kernel = jax.random.normal(jax.random.key(1), (width, width, channels, 6))
+    on_cpu = [f(x, kernel, (stride, stride)) for f in (strided_conv, transposed_conv)]
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    elsewhere = [f(x, kernel, (stride, stride)) for f in (strided_conv, transposed_conv)]
+    assert max(map(relative, on_cpu, elsewhere)) < 1e-5
 
 
 def test_depth_to_space_is_the_inverse_of_space_to_depth():
