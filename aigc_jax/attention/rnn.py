@@ -4,8 +4,7 @@ They keep the contract of `transformer`; what generation carries from token to t
 recurrent state in place of a cache.
 """
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,9 +12,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from aigc_jax.attention import cudnn_lstm
+from aigc_jax.attention.cells import CELLS, State, unroll
 from aigc_jax.layers.dense import Dense
-
-State = tuple[jax.Array, ...]  # each f32 [B, D], the output first
 
 
 class Memory(NamedTuple):
@@ -24,102 +22,6 @@ class Memory(NamedTuple):
     layers: Sequence[State]
     column: jax.Array  # i32 [], tokens read
     pad: jax.Array  # i32 [B], void columns at the left of each row
-
-
-def lstm(state: State, x: jax.Array, u: jax.Array) -> State:
-    """One LSTM step (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000).
-
-    i, f, o = sigmoid(x + u), g = tanh(x + u); c <- f c + i g; h <- o tanh(c).
-
-    Args:
-      state: (h, c), each [B, D].
-      x: the input's part of the four gates [B, 4 D].
-      u: the recurrent part, from h, [B, 4 D].
-    """
-    _, c = state
-    i, f, g, o = jnp.split(x + u, 4, axis=-1)
-    c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
-    return nn.sigmoid(o) * jnp.tanh(c), c
-
-
-def gru(state: State, x: jax.Array, u: jax.Array) -> State:
-    """One GRU step (arXiv 1406.1078, with the reset gate after the product, as in cuDNN).
-
-    r, z = sigmoid(x + u), n = tanh(x + r u); h <- (1 - z) n + z h.
-
-    Args:
-      state: (h,), [B, D].
-      x: the input's part of the three gates [B, 3 D].
-      u: the recurrent part, from h, [B, 3 D].
-    """
-    (h,) = state
-    (xr, xz, xn), (ur, uz, un) = jnp.split(x, 3, axis=-1), jnp.split(u, 3, axis=-1)
-    z = nn.sigmoid(xz + uz)
-    n = jnp.tanh(xn + nn.sigmoid(xr + ur) * un)
-    return ((1 - z) * n + z * h,)
-
-
-CELLS = {"lstm": (lstm, 4, 2), "gru": (gru, 3, 1)}  # step, gates, arrays of state
-
-
-def _scan(cell, kernel, x, offset, state, real):
-    """(last state, outputs [T, B, D]); offset [T, B, G D] is added to the recurrent part."""
-
-    def advance(state, inputs):
-        x, offset, real = inputs
-        u = jnp.matmul(state[0].astype(kernel.dtype), kernel, preferred_element_type=jnp.float32)
-        new = cell(state, x.astype(jnp.float32), u + offset)
-        if real is not None:
-            new = jax.tree.map(lambda a, b: jnp.where(real[:, None], a, b), new, state)
-        return new, new[0]
-
-    return jax.lax.scan(advance, state, (x, offset, real))
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def unroll(
-    cell: Callable,
-    kernel: jax.Array,
-    bias: jax.Array,
-    x: jax.Array,
-    state: State,
-    real: jax.Array | None,
-) -> tuple[State, jax.Array]:
-    """Runs a cell over time; steps that are not real leave the state as it is.
-
-    Its gradient sums the recurrent weights' gradient over time in one product of
-    [T B, D] and [T B, G D], not in T small ones.
-
-    Args:
-      cell: `lstm` or `gru`, or another step of their form.
-      kernel: recurrent weights [D, G D].
-      bias: of the recurrent part f32 [G D].
-      x: the input's part of the gates [T, B, G D].
-      state: arrays f32 [B, D], the output first.
-      real: bool [T, B]; None: all are.
-
-    Returns:
-      the last state, and the outputs f32 [T, B, D].
-    """
-    return _scan(cell, kernel, x, jnp.broadcast_to(bias, x.shape), state, real)
-
-
-def _unroll_forward(cell, kernel, bias, x, state, real):
-    run = lambda x, offset, state: _scan(cell, kernel, x, offset, state, real)
-    result, pull = jax.vjp(run, x, jnp.broadcast_to(bias, x.shape), state)
-    before = jnp.concatenate([state[0][None], result[1][:-1]])  # [T, B, D]
-    return result, (pull, before, kernel)
-
-
-def _unroll_backward(cell, saved, cotangents):
-    pull, before, kernel = saved
-    dx, du, dstate = pull(cotangents)
-    flat = lambda a: a.reshape(-1, a.shape[-1]).astype(kernel.dtype)
-    dkernel = jnp.matmul(flat(before).T, flat(du), preferred_element_type=jnp.float32)
-    return dkernel.astype(kernel.dtype), du.sum((0, 1)), dx, dstate, None
-
-
-unroll.defvjp(_unroll_forward, _unroll_backward)
 
 
 class Recurrent(nn.Module):
@@ -134,8 +36,8 @@ class Recurrent(nn.Module):
         self, x: jax.Array, state: State, real: jax.Array | None
     ) -> tuple[jax.Array, State]:
         """[T, B, D], state, bool [T, B] or None -> outputs [T, B, D], last state."""
-        cell, gates, _ = CELLS[self.cell]
-        features = gates * self.dim
+        cell = CELLS[self.cell]
+        features = cell.gates * self.dim
         gate_inputs = Dense(features, dtype=self.dtype, name="in")(x)
         kernel = self.param("kernel", nn.initializers.orthogonal(), (self.dim, features))
         bias = self.param("bias", self._bias, (features,))
@@ -224,7 +126,7 @@ class RnnLanguageModel(nn.Module):
     @nn.nowrap
     def _empty(self, batch):
         zeros = jnp.zeros((batch, self.dim))
-        return [(zeros,) * CELLS[self.cell][2]] * self.layers
+        return [(zeros,) * CELLS[self.cell].arrays] * self.layers
 
     @nn.nowrap
     def for_generation(self, params: Mapping[str, Any]) -> tuple["RnnLanguageModel", Any]:
