@@ -10,7 +10,7 @@ import numpy as np
 
 from aigc_jax.data import pipeline
 from aigc_jax.data.dataset import Split
-from aigc_jax.data.order import step_indices
+from aigc_jax.data.order import step_stream
 
 
 def passed_through(arrays: Any, item: Any) -> Any:
@@ -43,12 +43,9 @@ def training_items(
 ) -> Iterator[Any]:
     """Endless items [steps, batches_per_step * batch_size, ...] from batch `cursor` on."""
     if split.arrays is not None:
+        drawn = step_stream(seed, cursor, batch_size, batches_per_step, split.length)
         while True:
-            item = []
-            for _ in range(steps):
-                item.append(step_indices(seed, cursor, batch_size, batches_per_step, split.length))
-                cursor += batches_per_step
-            yield np.stack(item).astype(np.int32)
+            yield np.stack(list(itertools.islice(drawn, steps)))
     stream = pipeline.stream(
         split, seed=seed, cursor=cursor, batch=batch_size, batches=batches_per_step
     )

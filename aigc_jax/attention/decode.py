@@ -14,6 +14,9 @@ from flax import linen as nn
 
 from aigc_jax.attention import filters
 
+# The most numbers of noise that are drawn ahead: 64 MiB.
+NOISE = 2**24
+
 
 class Text(NamedTuple):
     """What the next token is drawn from."""
@@ -131,13 +134,20 @@ def _segment(model, params, keys, options, text, numbers):
     recent, pad, seen, dropped = text
     read = recent.shape[1] - 1
     network = lambda method, *args: model.apply({"params": params}, *args, method=method)
+    noise_of = functools.partial(filters.gumbel, vocab=model.vocab)
+    # Drawing for one token is many small operations: those of many are drawn at once.
+    ahead = len(numbers) * len(keys) * model.vocab <= NOISE
+    folded = jax.vmap(jax.vmap(jax.random.fold_in, (0, None)), (None, 0))(keys, numbers)  # [M, B]
+    draws = noise_of(folded) if ahead else folded
 
-    def next_token(carry, number):
+    def next_token(carry, draw):
         token, memory, seen = carry
         hidden, memory = network("extend", token[:, None], memory)
-        now = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
-        token = filters.draw(options, network("logits", hidden[:, 0]), seen, now)
-        return (token, memory, seen.at[jnp.arange(len(token)), token].set(True)), token
+        noise = draw if ahead else noise_of(draw)
+        token = filters.draw(options, network("logits", hidden[:, 0]), seen, noise)
+        if options.repetition_penalty != 1:  # nothing else reads it
+            seen = seen.at[jnp.arange(len(token)), token].set(True)
+        return (token, memory, seen), token
 
     stages = capacities(read, read + len(numbers), model.window)
     memory = model.start(pad, stages[0], dropped)
@@ -146,7 +156,7 @@ def _segment(model, params, keys, options, text, numbers):
     token, pieces = recent[:, -1], []
     for begin, end in itertools.pairwise([read, *stages]):
         carry = (token, model.grow(memory, end), seen)
-        carry, tokens = jax.lax.scan(next_token, carry, numbers[begin - read : end - read])
+        carry, tokens = jax.lax.scan(next_token, carry, draws[begin - read : end - read])
         token, memory, seen = carry
         pieces.append(tokens)
     tokens = jnp.concatenate(pieces).T

@@ -111,10 +111,21 @@ def chain(options: Options) -> Sequence[Filter]:
     return filters
 
 
-def draw(options: Options, logits: jax.Array, seen: jax.Array, keys: jax.Array) -> jax.Array:
-    """The next tokens i32 [B]: logits f32 [B, V], seen bool [B, V], row b by keys[b]."""
+def gumbel(keys: jax.Array, vocab: int) -> jax.Array:
+    """The noise of `draw`, Gumbel f32 [..., V]: that of `jax.random.categorical` with each key."""
+    noise = jax.vmap(lambda key: jax.random.gumbel(key, (vocab,)))(keys.reshape(-1))
+    return noise.reshape(*keys.shape, vocab)
+
+
+def draw(options: Options, logits: jax.Array, seen: jax.Array, noise: jax.Array) -> jax.Array:
+    """The next tokens i32 [B], the argmax of logits + noise where there is a temperature.
+
+    Args:
+      options: what shapes the distribution.
+      logits: f32 [B, V].
+      seen: bool [B, V].
+      noise: `gumbel` f32 [B, V].
+    """
     for keep in chain(options):
         logits = keep(logits, seen)
-    if options.temperature == 0:
-        return jnp.argmax(logits, axis=-1)
-    return jax.vmap(jax.random.categorical)(keys, logits)
+    return jnp.argmax(logits if options.temperature == 0 else logits + noise, axis=-1)

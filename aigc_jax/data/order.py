@@ -6,9 +6,13 @@ on the next power of four, whose results outside the range go through the networ
 walking"; Black and Rogaway 2002, "Ciphers with Arbitrary Finite Domains").
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 
 ROUNDS = 6
+# Indices that `step_stream` draws at a time: drawing few costs as much as drawing thousands.
+AHEAD = 2**14
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
@@ -56,9 +60,14 @@ def indices(seed: int, cursor: int, batch: int, n: int) -> np.ndarray:
     Raises:
       ValueError: n is not in 1 .. 2^31 - 1.
     """
+    return _drawn(seed, int(cursor) * batch, batch, n)
+
+
+def _drawn(seed: int, first: int, count: int, n: int) -> np.ndarray:
+    """Example indices int32 [count] at the stream positions from `first` on."""
     if not 0 < n < 2**31:
         raise ValueError(f"n={n}: a split has from 1 to 2**31 - 1 examples")
-    position = int(cursor) * batch + np.arange(batch, dtype=np.uint64)
+    position = first + np.arange(count, dtype=np.uint64)
     epoch, x = position // np.uint64(n), position % np.uint64(n)
     return _permute(x, _round_keys(seed, epoch), n).astype(np.int32)
 
@@ -73,3 +82,12 @@ def step_indices(seed: int, cursor: int, batch: int, batches: int, n: int) -> np
     # cursor is not a multiple of `batches`, so the batches are asked for one by one.
     drawn = [indices(seed, cursor + j, batch, n) for j in range(batches)]
     return np.stack(drawn, axis=1).reshape(-1)
+
+
+def step_stream(seed: int, cursor: int, batch: int, batches: int, n: int) -> Iterator[np.ndarray]:
+    """`step_indices` at cursor, cursor + batches, cursor + 2 batches, ..., without end."""
+    steps = max(1, AHEAD // (batch * batches))
+    while True:
+        drawn = _drawn(seed, int(cursor) * batch, steps * batches * batch, n)
+        yield from drawn.reshape(steps, batches, batch).swapaxes(1, 2).reshape(steps, -1)
+        cursor += steps * batches

@@ -15,8 +15,9 @@ import jax.numpy as jnp
 from aigc_jax.layers import fourier
 from aigc_jax.layers.fourier import Pads
 
-# The most columns of a matrix of windows: beyond it, making that costs more than it saves.
-THIN = 64
+# The most columns of a matrix of windows, of input or output, and taps of one of input: beyond them
+# making the matrix costs more than it saves.
+OF_WINDOWS, TO_WINDOWS, TAPS = 64, 160, 16
 # How much cheaper than its definition, in operations, the transformed convolution must be.
 SAVING = 1.5
 
@@ -33,9 +34,9 @@ def form(shape: tuple[int, ...], kernel: tuple[int, ...], pads: Pads) -> Callabl
     """The function that convolves arrays of these shapes fastest."""
     batch, *size, c = shape
     taps, o = kernel[0] * kernel[1], kernel[3]
-    if taps * c <= THIN and c <= o:
+    if taps * c <= OF_WINDOWS and taps <= TAPS and c <= o:
         return of_windows
-    if taps * o <= THIN:
+    if taps * o <= TO_WINDOWS and o < c:
         return to_windows
     positions = math.prod(fourier.output_size(size, kernel[:2], pads))
     direct = batch * positions * taps * c * o
@@ -98,7 +99,7 @@ def _direct_backward(pads, residuals, dy):
     # map, and in its kernel gradient, which penalties ask for, that is ten times slower than this.
     x, kernel = residuals
     flipped = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
-    dx = direct_form(dy, flipped, _opposite(kernel.shape[:2], pads))
+    dx = convolve(dy, flipped, _opposite(kernel.shape[:2], pads))
     to_kernel = jax.linear_transpose(lambda w: _valid(_padded(x, pads), w), kernel)
     return dx, *to_kernel(dy)
 

@@ -15,7 +15,7 @@ from benchmarks import report
 from benchmarks.speed import quiet, roofline, rounds, workloads
 from benchmarks.speed.worker import OURS
 
-UNCOMPILED = ("eager", "no_cache")
+UNCOMPILED = ("eager", "loader", "no_cache")
 
 
 def start(

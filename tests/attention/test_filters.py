@@ -56,7 +56,8 @@ def test_filters_act_in_the_stated_order():
 def test_draws_have_the_filtered_distribution():
     keys = jax.random.split(jax.random.key(0), 4000)
     options = filters.Options(top_k=2)
-    tokens = filters.draw(options, jnp.tile(LOGITS, (4000, 1)), jnp.tile(NONE, (4000, 1)), keys)
+    noise = filters.gumbel(keys, 4)
+    tokens = filters.draw(options, jnp.tile(LOGITS, (4000, 1)), jnp.tile(NONE, (4000, 1)), noise)
     share = np.bincount(tokens, minlength=4) / 4000
     np.testing.assert_allclose(share, [5 / 8, 0, 3 / 8, 0], atol=0.03)
 

@@ -1,9 +1,11 @@
 """The order is a bijection per epoch, new in every epoch and for every seed, and stateless."""
 
+import itertools
+
 import numpy as np
 import pytest
 
-from aigc_jax.data.order import indices, step_indices
+from aigc_jax.data.order import AHEAD, indices, step_indices, step_stream
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 16, 17, 63, 64, 65, 1437, 10007])
@@ -72,3 +74,12 @@ def test_rows_of_consecutive_batches_are_interleaved():
 def test_sizes_that_no_index_can_count_are_refused(n):
     with pytest.raises(ValueError, match=f"n={n}"):
         indices(0, 0, 4, n)
+
+
+@pytest.mark.parametrize(("cursor", "batch", "batches", "n"), [(0, 64, 1, 100), (7, 3, 2, 50)])
+def test_a_stream_is_the_steps_one_by_one(cursor, batch, batches, n):
+    steps = AHEAD // (batch * batches) + 3  # more than are drawn at a time
+    stream = itertools.islice(step_stream(5, cursor, batch, batches, n), steps)
+    for step, got in enumerate(stream):
+        want = step_indices(5, cursor + step * batches, batch, batches, n)
+        np.testing.assert_array_equal(got, want)

@@ -14,7 +14,7 @@ from benchmarks.speed import arrays
 from benchmarks.speed.ours import program
 from benchmarks.speed.timed import Timed
 
-PER_CALL = 20  # steps of one dispatch on an accelerator
+PER_CALL = 25  # steps of one dispatch on an accelerator
 
 
 def gpt(
