@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks import report
 from benchmarks.sections import cells
 from benchmarks.sections.cells import Row
+from benchmarks.speed import measure, table
 from benchmarks.speed.workloads import WORKLOADS, Workload
 
 NONE = ""
@@ -121,7 +122,7 @@ def _times(workload: Workload, row: Row) -> dict[str, str]:
         "compiled": milliseconds(row.get("compiled_ms")) + mode,
         "ratio to eager": cells.ratio(row, "vs_eager"),
         "ratio to compiled": cells.ratio(row, "vs_compiled"),
-        "goal": goal(row),
+        "goal": goal(workload, row),
     }
 
 
@@ -130,12 +131,13 @@ def milliseconds(value: float | None) -> str:
     return NONE if value is None else f"{cells.three_digits(value)} ms"
 
 
-def goal(row: Row) -> str:
-    """Both goals and whether they are met."""
-    if "goal_met" not in row:
+def goal(workload: Workload, row: Row) -> str:
+    """The present goals, "-" for none, and whether the recorded ratios meet them."""
+    found = measure.goals(workload, row)
+    if not found:
         return NONE
-    both = f"{row['goal_eager']:g} / {row['goal_compiled']:g}"
-    return f"{both}: {'met' if row['goal_met'] else 'missed'}"
+    both = " / ".join(table.goals_of(found))
+    return f"{both}: {'met' if found['goal_met'] else 'missed'}"
 
 
 def remarks(workload: Workload, row: Row) -> list[str]:

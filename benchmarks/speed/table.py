@@ -73,7 +73,13 @@ def goal(row: Mapping[str, Any]) -> str:
     """Both goals, with "!" where one is missed."""
     if "goal_met" not in row:
         return MISSING
-    return f"{row['goal_eager']:g}/{row['goal_compiled']:g}" + ("" if row["goal_met"] else "!")
+    return "/".join(goals_of(row)) + ("" if row["goal_met"] else "!")
+
+
+def goals_of(row: Mapping[str, Any]) -> list[str]:
+    """The goals against eager and compiled PyTorch, "-" for none."""
+    both = [row.get(f"goal_{name}") for name in ("eager", "compiled")]
+    return ["-" if least is None else f"{least:g}" for least in both]
 
 
 def pair(row: Mapping[str, Any], *names: str) -> str:
