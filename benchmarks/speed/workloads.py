@@ -98,8 +98,8 @@ ON_CPU = (
         "attention:lstm",
         {"vocab": 65, "context": 64, "dim": 256, "layers": 2, "batch": 50, **FLOAT32},
         *("tokens", 50 * 64, BENCH, (0.85, 0.85)),
-        note="PyTorch's LSTM is one primitive of oneDNN; here every time step is a matrix product of "
-        "50 rows and some passes over its result",
+        note="PyTorch's LSTM is one primitive of oneDNN; here every time step is a matrix product "
+        "of 50 rows and some passes over its result",
     ),
     Workload(
         "dcgan64",
