@@ -129,6 +129,11 @@ def test_a_ratio_below_one_has_its_reason():
     assert reason not in speed.cpu([measured(vs_compiled=1.2)])
 
 
+def test_modes_for_reference_are_told():
+    page = speed.cpu([measured(seconds={"ours": [0.01], "no_cache": [0.09, 0.1, 0.2]})])
+    assert "the whole text again for every token, takes 100 ms" in page
+
+
 def test_failures_and_other_work_are_told():
     page = speed.cpu([measured(failed={"compile": "no compiler"}, quiet=False, others_cpu=0.2)])
     assert f"- {CPU.title}: compile failed: no compiler" in page

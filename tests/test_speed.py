@@ -6,8 +6,10 @@ import sys
 
 import pytest
 
+from aigc_jax import compiling
 from benchmarks.speed import check, growth, measure, quiet, roofline, rounds, table, worker
 from benchmarks.speed.__main__ import parse
+from benchmarks.speed.ours import flagged
 from benchmarks.speed.timed import Timed
 from benchmarks.speed.workloads import WORKLOADS, Workload, chosen
 
@@ -218,3 +220,13 @@ def test_bad_flags_and_names_are_refused():
     with pytest.raises(ValueError, match="'nothing' is none of"):
         chosen("bench", ("nothing",))
     assert parse(["--only=a,b"]).only == ("a", "b")
+
+
+def test_a_workload_is_built_with_other_compiler_options(monkeypatch):
+    monkeypatch.setattr(compiling, "OPTIONS", dict(compiling.OPTIONS))
+    options = {"xla_cpu_enable_fast_math": "true"}
+    timed = flagged.build(
+        builder="pipeline:batches", options={"batch": 4}, compiler_options=options
+    )
+    timed.steps(1)
+    assert compiling.OPTIONS["cpu"] == options

@@ -5,6 +5,7 @@ The keys of a row are listed in `benchmarks/speed/table.py`.
 
 from collections.abc import Sequence
 from functools import partial
+from statistics import median
 from typing import Any
 
 from benchmarks import report
@@ -15,6 +16,11 @@ from benchmarks.speed.workloads import WORKLOADS, Workload
 
 NONE = ""
 WAITING = "not measured yet"
+# Modes of the twin that are no fair rival.
+FOR_REFERENCE = {
+    "no_cache": "PyTorch without a cache, the whole text again for every token,",
+    "loader": "PyTorch's DataLoader with two processes",
+}
 ROOFLINE = ("gemm_jax_gflops", "gemm_torch_gflops", "copy_jax_gbs", "copy_torch_gbs")
 ON_GPU = tuple(workload for workload in WORKLOADS if workload.suites == ("gpu",))
 ON_CPU = tuple(workload for workload in WORKLOADS if workload not in ON_GPU)
@@ -147,6 +153,10 @@ def remarks(workload: Workload, row: Row) -> list[str]:
     if below:
         reason = workload.note or row["note"] or "the reason is not known yet"
         lines.append(f"{workload.title} ({min(below):.2f}): {reason}")
+    for mode, words in FOR_REFERENCE.items():
+        if mode in row.get("seconds", {}):
+            took = milliseconds(1e3 * median(row["seconds"][mode]))
+            lines.append(f"{workload.title}: {words} takes {took}")
     lines += [f"{workload.title}: {mode} failed: {why}" for mode, why in row["failed"].items()]
     if row["quiet"] is False:
         share = f"{100 * row['others_cpu']:.0f} %"
