@@ -53,10 +53,15 @@ def operations(
 ) -> int:
     """Multiply-adds of `convolve` for x [batch, *size, C] and a kernel of that shape."""
     *width, c, o = kernel
-    points = math.prod(_lengths(size, width, pads))
-    rank = points + (points - _real_points(size, width, pads)) // 2
     around = math.prod(size) * c + math.prod(output_size(size, width, pads)) * o
-    return rank * (batch * (around + c * o) + math.prod(width) * c * o)
+    each = batch * (around + c * o) + math.prod(width) * c * o
+    return rank(size, width, pads) * each
+
+
+def rank(size: tuple[int, int], width: tuple[int, int], pads: Pads) -> int:
+    """R, the products per pair of channels: one for a real frequency, three for two conjugates."""
+    points = math.prod(_lengths(size, width, pads))
+    return points + (points - _real_points(size, width, pads)) // 2
 
 
 def output_size(size, width, pads) -> tuple[int, ...]:

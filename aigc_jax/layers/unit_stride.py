@@ -20,6 +20,8 @@ from aigc_jax.layers.fourier import Pads
 OF_WINDOWS, TO_WINDOWS, TAPS = 64, 160, 16
 # How much cheaper than its definition, in operations, the transformed convolution must be.
 SAVING = 1.5
+# The operations that go by while one number of its kernel is written and read again.
+MOVED = 32
 
 
 def convolve(x: jax.Array, kernel: jax.Array, pads: Pads) -> jax.Array:
@@ -40,7 +42,8 @@ def form(shape: tuple[int, ...], kernel: tuple[int, ...], pads: Pads) -> Callabl
         return to_windows
     positions = math.prod(fourier.output_size(size, kernel[:2], pads))
     direct = batch * positions * taps * c * o
-    if SAVING * fourier.operations(batch, tuple(size), kernel, pads) < direct:
+    moved = MOVED * fourier.rank(tuple(size), kernel[:2], pads) * c * o
+    if SAVING * fourier.operations(batch, tuple(size), kernel, pads) + moved < direct:
         return fourier.convolve
     return direct_form
 

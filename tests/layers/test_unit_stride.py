@@ -74,7 +74,8 @@ def test_operations_of_the_transformed_form_are_counted_right(size, width, pads,
         ((128, 14, 14, 4), (3, 3, 4, 64), 1, unit_stride.of_windows),
         ((128, 14, 14, 64), (3, 3, 64, 4), 1, unit_stride.to_windows),
         ((128, 32, 32, 64), (3, 3, 64, 64), 1, unit_stride.direct_form),
-        ((1, 7, 7, 128), (5, 5, 128, 128), 2, unit_stride.direct_form),  # transforming the kernel
+        ((8, 7, 7, 256), (3, 3, 256, 1024), 1, unit_stride.direct_form),  # moving the kernel
+        ((1, 7, 7, 128), (5, 5, 128, 128), 2, unit_stride.direct_form),
     ],
 )
 def test_the_form_follows_the_shape(shape, kernel, pad, form):
