@@ -37,8 +37,9 @@ def keep_freed_memory() -> None:
     """Has the C library keep what it frees for the next time; call before any device is used.
 
     XLA:CPU allocates the scratch memory of a program at every call. By default glibc hands that
-    back to the system each time, and touching it anew takes an eighth of a DCGAN's step. Where the
-    C library has no such settings nothing happens.
+    back to the system each time, and touching it anew takes an eighth of a DCGAN's step. On several
+    cores a part may still go back, from heaps that other threads had before. Where the C library
+    has no such settings nothing happens.
     """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if set_option is not None:

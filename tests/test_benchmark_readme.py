@@ -52,7 +52,7 @@ def test_without_results_every_table_names_its_command(tmp_path):
     page = readme.written(tmp_path)
     modules = ("quality.text", "quality.gan", "quality.vae", "quality.modes", "quality.stacked")
     modules += ("quality.likelihood", "quality.music", "overhead", "speed.growth")
-    for module in (*modules, "speed.end_to_end", "speed --suite=cpu", "speed --suite=gpu"):
+    for module in (*modules, "speed.end_to_end", "speed --suite=full", "speed --suite=gpu"):
         assert f"Not measured yet: `python -m benchmarks.{module}" in page
     assert plots.NAME not in page
     assert "{{" not in page
@@ -151,7 +151,7 @@ def test_what_was_not_measured_stands_in_the_newest_table_with_its_command():
     page = speed.cpu([measured(), measured(processor="Y")])
     others = [workload for workload in speed.ON_CPU if workload != CPU]
     names = ",".join(workload.name for workload in others)
-    assert page.endswith(f"`python -m benchmarks.speed --suite=cpu --only={names}`")
+    assert page.endswith(f"`python -m benchmarks.speed --suite=full --only={names}`")
     assert page.count("| not measured yet |") == len(others)
     assert speed.gpu([measured()]).count("| not measured yet |") == len(speed.ON_GPU)
 

@@ -59,7 +59,8 @@ def speed(suite: str, rows: Sequence[Row]) -> str:
     if waiting:
         names = ",".join(workload.name for workload in waiting)
         only = "" if len(waiting) == len(workloads) else f" --only={names}"
-        parts.append(cells.missing(f"python -m benchmarks.speed --suite={suite}{only}"))
+        every = "gpu" if suite == "gpu" else "full"
+        parts.append(cells.missing(f"python -m benchmarks.speed --suite={every}{only}"))
     return "\n\n".join(parts)
 
 

@@ -34,7 +34,7 @@ from benchmarks.speed import quiet
 MISSING = "-"
 # Heading, width, and the cell of a row.
 COLUMNS = (
-    ("workload", 15, lambda r: r["workload"]),
+    ("workload", 16, lambda r: r["workload"]),
     ("ours ms", 8, lambda r: number(r.get("ours_ms"))),
     ("per s", 8, lambda r: number(r.get("ours_per_second"))),
     ("eager", 7, lambda r: number(r.get("eager_ms"))),

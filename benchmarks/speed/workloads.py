@@ -36,7 +36,7 @@ def _gpt2(**more: Any) -> dict[str, Any]:
 
 
 FLOAT32, BFLOAT16 = {"precision": "float32"}, {"precision": "bfloat16"}
-BENCH, CPU, GPU = ("bench", "cpu", "full"), ("cpu", "full"), ("gpu",)
+BENCH, CPU, FULL, GPU = ("bench", "cpu", "full"), ("cpu", "full"), ("full",), ("gpu",)
 COMPILED = ("eager", "compile", "max-autotune")
 
 ON_CPU = (
@@ -81,15 +81,17 @@ ON_CPU = (
             f"GPT decoding with cache, {layers}, {tokens} tokens, batch {batch}",
             "decoding:generate",
             sizes(batch=batch, tokens=tokens, **FLOAT32),
-            *("tokens", batch * tokens, BENCH, goal),
-            # The classics' generation, for reference; it would take minutes at the larger size.
-            modes=("eager", "compile", "no_cache") if size == "small" else ("eager", "compile"),
+            *("tokens", batch * tokens, suites, goal),
+            # The classics' generation, for reference; it would take minutes at larger sizes.
+            modes=("eager", "compile", "no_cache")[: 3 if size == "small" and batch <= 16 else 2],
         )
-        for size, sizes, layers, tokens, batch, goal in (
-            ("small", _small, "4 layers of 128", 63, 1, (4.0, None)),
-            ("small", _small, "4 layers of 128", 63, 16, (2.5, None)),
-            ("mid", _mid, "6 layers of 384", 255, 1, (1.25, None)),
-            ("mid", _mid, "6 layers of 384", 255, 16, (1.15, None)),
+        for size, sizes, layers, tokens, batch, suites, goal in (
+            ("small", _small, "4 layers of 128", 63, 1, BENCH, (4.0, None)),
+            ("small", _small, "4 layers of 128", 63, 16, BENCH, (2.5, None)),
+            ("small", _small, "4 layers of 128", 63, 64, FULL, (None, None)),
+            ("small", _small, "4 layers of 128", 63, 256, FULL, (None, None)),
+            ("mid", _mid, "6 layers of 384", 255, 1, BENCH, (1.25, None)),
+            ("mid", _mid, "6 layers of 384", 255, 16, BENCH, (1.15, None)),
         )
     ),
     Workload(

@@ -1,6 +1,5 @@
 """PyTorch twins of language-model training: a GPT of nanoGPT's class, and the LSTM's training."""
 
-import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,9 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.speed import arrays
 from benchmarks.speed.timed import Timed
+from benchmarks.speed.twins import training
 from benchmarks.speed.twins.lstm import LstmLanguageModel
-
-MODES = {"compile": "default", "max-autotune": "max-autotune"}
 
 
 class Block(nn.Module):
@@ -102,17 +100,6 @@ def load(model: Gpt, params: Mapping[str, Any]) -> None:
     model.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in weights.items()})
 
 
-def machine() -> torch.device:
-    """The GPU if there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def wait(device: torch.device) -> None:
-    """Returns when the device has done all that was asked of it."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def only_fused_attention(device: torch.device, precision: str) -> None:
     """On a GPU in bfloat16: cuDNN's attention on Hopper, else flash attention, and no other."""
     if device.type != "cuda" or precision != "bfloat16":
@@ -122,11 +109,6 @@ def only_fused_attention(device: torch.device, precision: str) -> None:
     torch.backends.cuda.enable_flash_sdp(not hopper)
     torch.backends.cuda.enable_mem_efficient_sdp(False)
     torch.backends.cuda.enable_math_sdp(False)
-
-
-def compiled(function: Callable, mode: str) -> Callable:
-    """`function` as it is in mode "eager", else through torch.compile."""
-    return function if mode == "eager" else torch.compile(function, mode=MODES[mode])
 
 
 def loss_of(model: nn.Module, windows: torch.Tensor) -> torch.Tensor:
@@ -174,28 +156,25 @@ def trained(
     model: nn.Module, mode: str, vocab: int, context: int, batch: int, precision: str
 ) -> Timed:
     """The training of a language model: batches gathered, AdamW, gradients of norm at most 1."""
-    device = machine()
+    device = training.machine()
     model = model.to(device)
     parameters = list(model.parameters())
     draw, optimizer = _windows(vocab, context, batch, device), optimizer_of(model)
     flops = 0.0 if isinstance(model, LstmLanguageModel) else matmul_flops(model, draw())
     only_fused_attention(device, precision)
-    run = compiled(lambda windows: loss_of(model, windows), mode)
-    half = contextlib.nullcontext()
-    if precision == "bfloat16":
-        half = torch.autocast(device.type, torch.bfloat16)
+    run = training.compiled(lambda windows: loss_of(model, windows), mode)
 
     def steps(n):
         for _ in range(n):
             if mode == "max-autotune":
                 torch.compiler.cudagraph_mark_step_begin()
-            with half:
+            with training.autocast(device, precision):
                 loss = run(draw())
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        wait(device)
+        training.wait(device)
 
     return Timed(steps, sum(p.numel() for p in parameters), flops)
 

@@ -8,7 +8,8 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks.speed.timed import Timed
-from benchmarks.speed.twins.attention import Gpt, compiled, machine, wait
+from benchmarks.speed.twins import training
+from benchmarks.speed.twins.attention import Gpt
 
 
 def sampled(logits: torch.Tensor) -> torch.Tensor:
@@ -81,7 +82,7 @@ def with_cache(decoder: Decoder, mode: str, batch: int, tokens: int) -> Callable
         # On a CPU 8 % (6 layers of 384) to 45 % (4 of 128) faster than the masked step compiled.
         step = torch.compile(decoder.sliced, dynamic=True)
     else:
-        step = compiled(decoder.masked if graphs else decoder.sliced, mode)
+        step = training.compiled(decoder.masked if graphs else decoder.sliced, mode)
     places = torch.arange(tokens, device=device).split(1) if graphs else range(tokens)
 
     def next_token(token, place):
@@ -135,7 +136,7 @@ def generate(
 ) -> Timed:
     """Generation after one start token; one step is `tokens` new tokens of every row."""
     torch.manual_seed(0)
-    device = machine()
+    device = training.machine()
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     model = Gpt(vocab, context, dim, layers, heads, vocab_multiple).to(device, dtype).eval()
     if mode == "no_cache":
@@ -146,6 +147,6 @@ def generate(
     def steps(n):
         for _ in range(n):
             run()
-        wait(device)
+        training.wait(device)
 
     return Timed(steps, sum(p.numel() for p in model.parameters()))

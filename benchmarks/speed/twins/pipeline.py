@@ -25,8 +25,7 @@ def batches(mode: str, *, batch: int) -> Timed:
     def steps(count: int) -> None:
         for raw in itertools.islice(drawn, count):
             training.scaled(raw)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        training.wait(device)
 
     return Timed(steps, 0)
 

@@ -25,7 +25,18 @@ def configure(precision: str) -> torch.device:
     torch.backends.cuda.matmul.allow_tf32 = precision != "float32"
     torch.backends.cudnn.allow_tf32 = precision != "float32"
     torch.backends.cudnn.benchmark = True
+    return machine()
+
+
+def machine() -> torch.device:
+    """The GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def wait(device: torch.device) -> None:
+    """Returns when the device has done all that was asked of it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
@@ -74,8 +85,7 @@ def timed(step: Callable[[], None], mode: str, device: torch.device, *modules: n
         for _ in range(count):
             torch.compiler.cudagraph_mark_step_begin()
             step()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        wait(device)
 
     return Timed(steps, numbers(*modules), operations(step) if mode == "eager" else 0.0)
 
