@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 
 from aigc_jax.layers import unit_stride
+from aigc_jax.layers.unit_stride import LAYOUT
 
 Pad = tuple[int, int]
-LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
 def space_to_depth(x: jax.Array, block: tuple[int, int]) -> jax.Array:

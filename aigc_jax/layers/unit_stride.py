@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from aigc_jax.layers import fourier
 from aigc_jax.layers.fourier import Pads
 
+LAYOUT = ("NHWC", "HWIO", "NHWC")
 # The most columns of a matrix of windows, of input or output, and taps of one of input: beyond them
 # making the matrix costs more than it saves.
 OF_WINDOWS, TO_WINDOWS, TAPS = 64, 160, 16
@@ -136,5 +137,4 @@ def _padded(x: jax.Array, pads: Pads) -> jax.Array:
 
 
 def _valid(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    layout = ("NHWC", "HWIO", "NHWC")
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=layout)
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=LAYOUT)

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from aigc_jax import flops
 from aigc_jax.attention import losses
 from aigc_jax.attention.rnn import RnnLanguageModel
-from aigc_jax.data import tokenizers
 from benchmarks.speed import arrays
 from benchmarks.speed.ours import program
 from benchmarks.speed.timed import Timed
@@ -29,9 +28,8 @@ def gpt(
     vocab_multiple: int = 1,
 ) -> Timed:
     """GPT training; one step is one update on [B, T] tokens. Its twin counts the FLOPs."""
-    network = {"dim": dim, "layers": layers, "heads": heads, "bias": False}
-    network["vocab_multiple"] = vocab_multiple
-    return _timed(config("Transformer", network, batch), vocab, context, precision)
+    made = gpt_config(dim, layers, heads, vocab_multiple, batch)
+    return _timed(made, vocab, context, precision)
 
 
 def lstm(*, vocab: int, context: int, dim: int, layers: int, batch: int, precision: str) -> Timed:
@@ -39,6 +37,14 @@ def lstm(*, vocab: int, context: int, dim: int, layers: int, batch: int, precisi
     network = {"cell": "lstm", "dim": dim, "layers": layers}
     timed = _timed(config("RnnLanguageModel", network, batch), vocab, context, precision)
     return timed._replace(flops=matmul_flops(RnnLanguageModel(vocab, dim, layers), batch, context))
+
+
+def gpt_config(
+    dim: int, layers: int, heads: int, vocab_multiple: int, batch: int
+) -> dict[str, Any]:
+    """The config of a GPT without biases."""
+    network = {"dim": dim, "layers": layers, "heads": heads, "bias": False}
+    return config("Transformer", {**network, "vocab_multiple": vocab_multiple}, batch)
 
 
 def config(network: str, options: Mapping[str, Any], batch: int) -> dict[str, Any]:
@@ -64,5 +70,4 @@ def matmul_flops(network: Any, batch: int, context: int) -> float:
 
 def _timed(config: Mapping[str, Any], vocab: int, context: int, precision: str) -> Timed:
     dataset = program.dataset_of_tokens(arrays.tokens(vocab), vocab, context)
-    dataset = dataset._replace(tokenizer=tokenizers.byte())  # asked where texts would begin
     return program.timed(config, dataset, precision, PER_CALL)

@@ -1,7 +1,5 @@
 """Our decoding workload: whole generations by the project's own sampler, each one compiled call."""
 
-import jax
-
 from aigc_jax import build, loop, parallel, samples
 from benchmarks.speed import arrays
 from benchmarks.speed.ours import attention, program
@@ -21,12 +19,8 @@ def generate(
     vocab_multiple: int = 1,
 ) -> Timed:
     """Generation after one start token; one step is `tokens` new tokens of every row."""
-    network = {"dim": dim, "layers": layers, "heads": heads, "bias": False}
-    network["vocab_multiple"] = vocab_multiple
-    computes, products = program.PRECISIONS[precision]
-    jax.config.update("jax_default_matmul_precision", products)
-    own = {"precision": computes, "mesh": program.ONE_DEVICE, "data": {"name": "digits"}}
-    config = build.configured({**attention.config("Transformer", network, batch), **own})
+    made = attention.gpt_config(dim, layers, heads, vocab_multiple, batch)
+    config = program.configured(made, precision)
     info = program.dataset_of_tokens(arrays.tokens(vocab), vocab, context).info
     run = build.run(config, info)
     state = loop.first_state(run, parallel.make_mesh(config["mesh"]))

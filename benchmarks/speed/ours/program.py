@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from aigc_jax import build, core, feed, loop, parallel
+from aigc_jax.data import tokenizers
 from aigc_jax.data.dataset import Dataset, Info, Split, rows
 from aigc_jax.data.windows import compact, eval_windows, train_windows
 from benchmarks.speed.timed import Timed
@@ -45,7 +46,16 @@ def dataset_of_tokens(tokens: np.ndarray, vocab: int, context: int) -> Dataset:
         dtypes={"tokens": "int32"},
         vocab=vocab,
     )
-    return Dataset(info, train, evaluation)
+    # The tokenizer is asked where texts would begin.
+    return Dataset(info, train, evaluation, tokenizers.byte())
+
+
+def configured(config: Mapping[str, Any], precision: str) -> dict[str, Any]:
+    """The config on one device in that precision, which is set for products of float32 too."""
+    computes, products = PRECISIONS[precision]
+    jax.config.update("jax_default_matmul_precision", products)
+    own = {"precision": computes, "mesh": ONE_DEVICE, "data": {"name": "digits"}}
+    return build.configured({**config, **own})
 
 
 def per_call(on_accelerator: int) -> int:
@@ -65,11 +75,8 @@ def timed(
       on_accelerator: steps of one dispatch there. Other numbers of steps than its multiples end
         with dispatches of one step.
     """
-    computes, products = PRECISIONS[precision]
-    jax.config.update("jax_default_matmul_precision", products)
     steps = per_call(on_accelerator)
-    own = {"precision": computes, "mesh": ONE_DEVICE, "data": {"name": "digits"}, "ema_decay": 0.0}
-    config = build.configured({**config, **own})
+    config = configured(config, precision)
     run = build.run(config, dataset.info)
     mesh = parallel.make_mesh(config["mesh"])
     dataset = _on(mesh, dataset)
