@@ -59,12 +59,13 @@ def main(argv: list[str]) -> int:
 
 def sample(flags: argparse.Namespace, options: Mapping[str, list[str]]) -> None:
     """Everything is checked before arrays are read or anything is compiled."""
-    from aigc_jax import build, checkpoint, config, loop, parallel, samples, workdir
+    from aigc_jax import build, checkpoint, config, parallel, samples, start, workdir
     from aigc_jax.data import tokenizers
     from aigc_jax.media import images, music, points, provenance, text
 
-    record = checkpoint.read_run(flags.workdir, flags.step)
-    completed = build.complete(record["config"], flags.trust)
+    step = checkpoint.choose(flags.workdir, flags.step)
+    record = checkpoint.read_run(flags.workdir, step)
+    completed = build.complete(record["config"], flags.trust) | config.UNDIVIDED
     run = build.run(completed, workdir.info_of(record), flags.trust)
     tokenizer = record["tokenizer"] and tokenizers.from_json(record["tokenizer"])
     check_names(run.algorithm, options)
@@ -77,7 +78,7 @@ def sample(flags: argparse.Namespace, options: Mapping[str, list[str]]) -> None:
     provenance.check_writable(flags.out)
 
     mesh = parallel.make_mesh(config.MESH | {"data": 1})
-    state = loop.restore(run, flags.workdir, mesh, flags.step)
+    state = start.restore(run, flags.workdir, mesh, step)
     state = state.replace(ema={}) if flags.noema else state
     if head:
         drawn = samples.head_of(run.algorithm, head, flags.seed)(state, batch | cond)

@@ -41,7 +41,7 @@ def main(argv: list[str]) -> int:
     """Trains or describes; 0 when done or stopped on request, 2 for bad input, 1 for a failure."""
     flags, overrides = parse(argv)
     # Imported after the flags are read, so that --help and their errors come at once.
-    from aigc_jax import build, config, launch, loop
+    from aigc_jax import build, config, failure, launch, loop
 
     workdir = flags.workdir or default_workdir(flags.config)
     try:
@@ -52,8 +52,11 @@ def main(argv: list[str]) -> int:
             from aigc_jax import describe
 
             print(describe.report(completed))
-        else:
+            return 0
+        launch.initialize_from_env(completed["heartbeat_seconds"])
+        with failure.leaving():
             loop.train(completed, workdir)
+        launch.part()
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -2,30 +2,23 @@
 
 import importlib
 import inspect
-import re
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from aigc_jax import checks, core, optim, preprocess, schedules
 from aigc_jax import config as configs
-from aigc_jax import core, optim, preprocess, schedules
 from aigc_jax.data import load as data
 from aigc_jax.data.dataset import Dataset, Info
 from aigc_jax.guard import guarded
 from aigc_jax.names import find, resolve
 
 FAMILIES = ("gan", "vae", "attention")
-PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 SECTIONS = ("algorithm", "optimizer", "data", "augment", "sampling")
-LEAST = {
-    **{"steps": 1, "batch_size": 1, "accumulate": 1, "steps_per_call": 0, "log_every": 1},
-    **{"eval_every": 1, "save_every": 1, "keep_last": 1, "num_samples": 1, "eval_batches": 0},
-}
 
 
 class Run(NamedTuple):
@@ -186,7 +179,7 @@ def algorithm(
     made = make(example=example, tx=tx, accumulate=config["accumulate"], **options)
     if config["ema_decay"]:
         made = core.with_ema(made, config["ema_decay"], _averaged_networks(config, made))
-    return guarded(made)
+    return guarded(made, axis_name)
 
 
 def offered_by(config: Mapping[str, Any], example: core.Example) -> dict[str, Any]:
@@ -194,7 +187,7 @@ def offered_by(config: Mapping[str, Any], example: core.Example) -> dict[str, An
     offered = {
         "num_classes": example.num_classes,
         "vocab": example.vocab,
-        "dtype": PRECISIONS[config["precision"]],
+        "dtype": checks.PRECISIONS[config["precision"]],
         "steps": config["steps"],
     }
     if "latent_dim" in config["algorithm"]:
@@ -216,82 +209,13 @@ def _averaged_networks(config: Mapping[str, Any], made: core.Algorithm) -> tuple
     return config["ema_networks"] or tuple(n for n in networks if n != "discriminator")
 
 
-def check(config: Mapping[str, Any]) -> None:
-    """Rules between the values of a config.
-
-    Raises:
-      ValueError: naming the key, its value and the rule.
-    """
-    options = {
-        "precision": PRECISIONS,
-        "parallel": ("jit", "pmap"),
-        "keep_best_mode": ("min", "max"),
-    }
-    for key, accepted in options.items():
-        if config[key] not in accepted:
-            raise ValueError(configs.unknown(f"config.{key} = {config[key]!r}", accepted))
-    for key, least in LEAST.items():
-        if config[key] < least:
-            raise ValueError(f"config.{key} = {config[key]}: must be at least {least}")
-    if not 0 <= config["ema_decay"] < 1:
-        raise ValueError(
-            f"config.ema_decay = {config['ema_decay']}: must be from 0 up to but without 1"
-        )
-    configs.profiled_steps(config["profile_steps"])
-    for pattern in (*config["freeze"], *config["init_params"]):
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise ValueError(f"config: {pattern!r} is not a regular expression ({error})") from None
-    if config["batch_size"] % config["accumulate"]:
-        raise ValueError(
-            f"config.batch_size = {config['batch_size']}: must be a multiple of "
-            f"config.accumulate = {config['accumulate']}"
-        )
-    for key in ("steps", "log_every", "eval_every", "save_every"):
-        if config["steps_per_call"] and config[key] % config["steps_per_call"]:
-            raise ValueError(
-                f"config.{key} = {config[key]}: must be a multiple of "
-                f"config.steps_per_call = {config['steps_per_call']}"
-            )
-    if config["keep_best"] and config["save_every"] % config["eval_every"]:
-        raise ValueError(
-            f"config.save_every = {config['save_every']}: must be a multiple of config.eval_every "
-            f"= {config['eval_every']} where config.keep_best names a metric"
-        )
-
-
-def check_patterns(config: Mapping[str, Any], params: core.PyTree) -> None:
-    """Every regex of `freeze` and `init_params` must match a parameter."""
-    leaves = jax.tree_util.tree_flatten_with_path(params)[0]
-    names = [core.path_name(path) for path, _ in leaves]
-    for key in ("freeze", "init_params"):
-        for pattern in config[key]:
-            if not any(re.search(pattern, name) for name in names):
-                raise ValueError(
-                    f"config.{key}: {pattern!r} matches no parameter. There are: {', '.join(names)}"
-                )
-
-
-def check_metric(
-    config: Mapping[str, Any], made: core.Algorithm, shapes: core.State, example: core.Example
-) -> None:
-    """`keep_best` must name something that evaluation measures."""
-    if not config["keep_best"]:
-        return
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    measured = set(jax.eval_shape(made.eval, shapes, example.batch, key)) - {"weight"}
-    if config["keep_best"] not in measured:
-        raise ValueError(configs.unknown(f"config.keep_best = {config['keep_best']!r}", measured))
-
-
 def run(config: Mapping[str, Any], info: Info, trust: Collection[str] | None = None) -> Run:
     """Everything a completed config stands for; no data is read and nothing is compiled."""
-    check(config)
+    checks.check(config)
     example = example_of(info, config["batch_size"])
     made = algorithm(config, example, trust)
     shapes = core.shapes_of(made)
-    check_patterns(config, shapes.params)
-    check_metric(config, made, shapes, example)
+    checks.check_patterns(config, shapes.params)
+    checks.check_metric(config, made, shapes, example)
     prepare = preprocess.prepare(config["augment"])
     return Run(config, info, example, made, prepare, lambda key, raw: preprocess.normalise(raw))

@@ -1,4 +1,4 @@
-"""Run configs: plain nested dicts, read from a file, overridden on the command line, compared.
+"""Run configs: plain nested dicts, read from a file, overridden on the command line.
 
 A config names one experiment. `schema` of every section is the keyword signature of the function
 that reads it, so a typo is found before any work, by name.
@@ -7,7 +7,6 @@ that reads it, so a typo is found before any work, by name.
 import ast
 import copy
 import difflib
-import hashlib
 import importlib.util
 import inspect
 import json
@@ -16,13 +15,9 @@ from collections.abc import Callable, Iterable, Mapping
 from types import UnionType
 from typing import Any, get_args
 
-# A run may be continued with other values of these: they change when things happen, not what.
-INTERVALS = (
-    *("steps", "log_every", "eval_every", "save_every", "eval_batches", "profile_steps"),
-    *("keep_last", "keep_best", "keep_best_mode", "num_samples", "sampling"),
-    *("data.manual_dir", "data.data_dir", "data.max_memory_gib"),
-)
 MESH = {"data": -1, "fsdp": 1, "tensor": 1}
+# Reading a stored run, whose state is held whole, needs no rules, and none of a stranger's choice.
+UNDIVIDED = {"sharding": "fully_sharded", "sharding_rules": ()}
 # Sections whose keys are names of the user's choice.
 FREE_FORM = ("penalties", "sampling")
 
@@ -38,6 +33,8 @@ def run(
     deterministic: bool = False,
     parallel: str = "jit",
     mesh: Mapping[str, int] = MESH,
+    sharding: str = "fully_sharded",
+    sharding_rules: tuple = (),
     ema_decay: float = 0.0,
     ema_networks: tuple = (),
     init_from: str = "",
@@ -50,6 +47,12 @@ def run(
     keep_last: int = 2,
     keep_best: str = "",
     keep_best_mode: str = "min",
+    keep_every: int = 0,
+    max_bad_steps: int = 10,
+    max_rollbacks: int = 3,
+    rollback_lr_scale: float = 0.5,
+    heartbeat_seconds: int = 60,
+    stall_seconds: int = 1800,
     num_samples: int = 64,
     profile_steps: str = "",
 ) -> None:
@@ -66,6 +69,10 @@ def run(
       deterministic: on a GPU, only kernels that give the same bits every time.
       parallel: "jit" (any mesh) or "pmap" (data-parallel).
       mesh: devices along each axis; -1 is all that remain.
+      sharding: how the mesh divides the state: "fully_sharded", "tensor_parallel" or your own
+        "module:RULES".
+      sharding_rules: pairs (path regex, spec) that go before those; a spec names for each dimension
+        of the array an axis of the mesh, several, or None.
       ema_decay: decay of the averaged parameters, 0 keeps none.
       ema_networks: the networks that are averaged; () is all that sampling uses.
       init_from: workdir of a run to start from.
@@ -74,7 +81,14 @@ def run(
       log_every, eval_every, save_every: steps between rows, evaluations, checkpoints.
       eval_batches: batches of the evaluation split to use, 0 is all.
       keep_last: checkpoints kept; beside them the best by the metric `keep_best`
-        ("" keeps none) in `keep_best_mode`, "min" or "max".
+        ("" keeps none) in `keep_best_mode`, "min" or "max", and those of every multiple of
+        `keep_every` steps (0: none).
+      max_bad_steps: steps with something not finite, which are skipped, in a row before the run
+        goes back to the checkpoint before them and on with later data.
+      max_rollbacks: how often it may go back before it stops.
+      rollback_lr_scale: what every learning rate is multiplied with each time.
+      heartbeat_seconds: a process not heard of for so long ends the others.
+      stall_seconds: a step, evaluation or save longer than this ends the process; 0 is no limit.
       num_samples: samples drawn at every evaluation.
       profile_steps: "A:B" writes a profiler trace of steps A to B.
     """
@@ -263,36 +277,3 @@ def profiled_steps(spec: str) -> tuple[int, int] | None:
     if not (first.isdigit() and last.isdigit() and int(first) < int(last)):
         raise ValueError(f"config.profile_steps = {spec!r}: must be A:B with A < B, e.g. 10:20")
     return int(first), int(last)
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"algorithm.beta": 1.0, ...}, with lists for tuples as JSON has them."""
-    flat = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
-    return flat
-
-
-def identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What makes a run this run: its flat config without intervals, totals and places."""
-    flat = flatten(config)
-    return {
-        k: v for k, v in flat.items() if k not in INTERVALS and k.split(".")[0] not in INTERVALS
-    }
-
-
-def digest(config: Mapping[str, Any]) -> str:
-    """Sha256 of `identity`, 16 hexadecimal digits."""
-    text = json.dumps(identity(config), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Lines "key: old -> new" of what makes `new` another run than `old`."""
-    a, b = (json.loads(json.dumps(identity(c))) for c in (old, new))
-    missing = "(absent)"
-    keys = sorted(k for k in a | b if a.get(k, missing) != b.get(k, missing))
-    return [f"{k}: {a.get(k, missing)} -> {b.get(k, missing)}" for k in keys]

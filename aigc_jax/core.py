@@ -5,6 +5,7 @@ one global batch and know nothing of devices, data, checkpoints, averages or log
 `with_ema` and `guard.guarded` add what every run needs around them.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -12,6 +13,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import PartitionSpec
 
 PyTree = Any
 Batch = Mapping[str, jax.Array]
@@ -19,6 +21,7 @@ Metrics = dict[str, jax.Array]
 
 # One master seed feeds four independent streams of keys.
 INIT, STEP, EVAL, SAMPLE = 0, 1, 2, 3
+BATCH = ("data", "fsdp")  # the axes of a mesh that share a batch
 
 
 @flax.struct.dataclass
@@ -32,7 +35,7 @@ class State:
     mutable: PyTree  # Linen's mutable collections keyed by network, e.g. batch_stats
     ema: PyTree  # {"params": ..., "mutable": ...} of the networks that are averaged
     extra: PyTree  # an algorithm's own memory, documented in its module
-    guard: PyTree  # the first step and name that were not finite (see guard.py), else -1
+    guard: PyTree  # counts of steps that were not finite and were skipped; see guard.py
 
 
 class Example(NamedTuple):
@@ -95,7 +98,23 @@ def example_keys(key: jax.Array, n: int, start: int | jax.Array = 0) -> jax.Arra
 
     Noise drawn per example from these is the same however a batch is cut into pieces.
     """
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, start + jnp.arange(n))
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, start + jnp.arange(n))
+    # They come from no divided input, so without a word every device would draw them all.
+    return over_batch(keys)
+
+
+def batch_ways() -> int:
+    """Over how many devices a batch is divided by the mesh that a step is traced for, if any."""
+    mesh = jax.sharding.get_abstract_mesh()  # its axes are not automatic inside of a pmap
+    return math.prod(mesh.shape[a] for a in BATCH) if set(BATCH) <= set(mesh.auto_axes) else 1
+
+
+def over_batch(x: jax.Array) -> jax.Array:
+    """[n, ...] divided like a batch where that is possible; what other axes do stays open."""
+    if batch_ways() == 1 or x.ndim == 0 or x.shape[0] % batch_ways():
+        return x
+    spec = PartitionSpec(BATCH, *(PartitionSpec.UNCONSTRAINED for _ in x.shape[1:]))
+    return jax.lax.with_sharding_constraint(x, spec)
 
 
 def normal(keys: jax.Array, shape: Sequence[int]) -> jax.Array:

@@ -10,33 +10,53 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from aigc_jax import build, core, finetune, flops, names, parallel, schedules
-from aigc_jax import config as configs
+from aigc_jax import (
+    build,
+    checks,
+    core,
+    describe_compiled,
+    finetune,
+    flops,
+    names,
+    parallel,
+    schedules,
+    sharding,
+)
+from aigc_jax.identity import digest
+
+SIDES = {2: "lr", 3: "lrl", 5: "llrrr"}  # of tables by their number of columns
 
 
-def report(config: Mapping[str, Any]) -> str:
+def report(config: Mapping[str, Any], compiled: bool = False) -> str:
     """The run, its data, objects, parameters, operations per step and memory, as one text.
 
-    Of the data only names, sizes and the vocabulary are read; the update is traced, not compiled.
+    Of the data only names, sizes and the vocabulary are read; the update is traced. Only if it is
+    to be `compiled` too, what it moves and holds on each device follows; see `describe_compiled`.
 
     Raises:
       ValueError: for a config that cannot work, as training would.
     """
-    build.check(config)
+    checks.check(config)
+    if compiled:
+        describe_compiled.simulate(config["mesh"])
     mesh = parallel.make_mesh(config["mesh"])
     parallel.check_batch(config["batch_size"], config["accumulate"], mesh)
     tokenizer = finetune.tokenizer_of(config["init_from"])
     run = build.run(config, build.describe_data(config, tokenizer))
     state = jax.eval_shape(run.algorithm.init, _key())
-    shardings = parallel.state_shardings(state, mesh)
+    shardings = parallel.state_shardings(state, mesh, sharding.rules_of(config))
+    counted, count = update_flops(run)
     sections = {
         "run": _columns(_run(config, mesh)),
         "data": _columns(_data(run)),
         "objects": _columns(_objects(run, state)),
         "parameters": _table(_parameters(state.params, shardings.params), "llrl"),
-        "compute": _columns(_compute(run)),
+        "compute": _columns(_compute(counted, count)),
         "memory of the state in bytes": _table(_memory(state, shardings), "lrr"),
     }
+    if compiled:
+        found = describe_compiled.sections(run, mesh, state, shardings, counted)
+        sections |= {title: _table(rows, SIDES[len(rows[0])]) for title, rows in found.items()}
     return "\n\n".join(f"{title}\n{body}" for title, body in sections.items())
 
 
@@ -51,7 +71,7 @@ def _run(config: Mapping[str, Any], mesh: jax.sharding.Mesh) -> list[tuple[str, 
     per_call = config["steps_per_call"] or "chosen at the start"
     return [
         ("name", f"{config['algorithm']['name']} on {config['data']['name']}"),
-        ("digest", configs.digest(config)),
+        ("digest", digest(config)),
         ("devices", f"{len(devices)} x {devices[0].device_kind}"),
         ("mesh", f"{axes}, by {config['parallel']}"),
         ("precision", f"{config['precision']} compute, float32 parameters"),
@@ -157,8 +177,7 @@ def update_flops(run: build.Run) -> tuple[flops.Flops, int]:
     return flops.of(core.advance(run.algorithm, run.prepare), state, raw, _key()), count
 
 
-def _compute(run: build.Run) -> list[tuple[str, str]]:
-    counted, count = update_flops(run)
+def _compute(counted: flops.Flops, count: int) -> list[tuple[str, str]]:
     rows = [
         ("FLOPs per step", f"{counted.total:,}"),
         ("in products", f"{counted.matmul:,}, convolutions included"),

@@ -114,21 +114,22 @@ def evaluate(workdir: pathlib.Path, flags: argparse.Namespace) -> dict[str, Any]
     Raises:
       ValueError: for a run, data or options that do not go together, before anything is drawn.
     """
-    from aigc_jax import build, checkpoint, config, launch, loop, parallel
+    from aigc_jax import build, checkpoint, config, launch, parallel, start
     from aigc_jax import workdir as workdirs
     from aigc_jax.data import tokenizers
     from aigc_jax.evaluation import plan, progress, results
 
     began = time.perf_counter()
     launch.configure()
-    record = checkpoint.read_run(workdir, flags.step)
-    completed = build.complete(record["config"], flags.trust)
+    step = checkpoint.choose(workdir, flags.step)
+    record = checkpoint.read_run(workdir, step)
+    completed = build.complete(record["config"], flags.trust) | config.UNDIVIDED
     run = build.run(completed, workdirs.info_of(record), flags.trust)
     tokenizer = record["tokenizer"] and tokenizers.from_json(record["tokenizer"])
     dataset = build.load_data(completed, tokenizer)
     workdirs.check_corpus(workdir, dataset.info)
     mesh = parallel.make_mesh(config.MESH)
-    state = loop.restore(run, workdir, mesh, flags.step)
+    state = start.restore(run, workdir, mesh, step)
     state = state.replace(ema={}) if flags.noema else state
     subject = plan.Subject(run, state, dataset, workdir, mesh, flags)
     bar, found = progress.Bar(), results.nothing()

@@ -39,15 +39,26 @@ def steps_per_call(config: Mapping[str, Any], split: Split) -> int:
 
 
 def training_items(
-    split: Split, *, seed: int, cursor: int, batch_size: int, batches_per_step: int, steps: int
+    split: Split,
+    *,
+    seed: int,
+    cursor: int,
+    batch_size: int,
+    batches_per_step: int,
+    steps: int,
+    rows: np.ndarray | None = None,
 ) -> Iterator[Any]:
-    """Endless items [steps, batches_per_step * batch_size, ...] from batch `cursor` on."""
+    """Endless items [steps, batches_per_step * batch_size, ...] from batch `cursor` on.
+
+    Args:
+      rows: of streamed data, the rows of every step that this process reads; None is all.
+    """
     if split.arrays is not None:
         drawn = step_stream(seed, cursor, batch_size, batches_per_step, split.length)
         while True:
             yield np.stack(list(itertools.islice(drawn, steps)))
     stream = pipeline.stream(
-        split, seed=seed, cursor=cursor, batch=batch_size, batches=batches_per_step
+        split, seed=seed, cursor=cursor, batch=batch_size, batches=batches_per_step, rows=rows
     )
     while True:
         pieces = list(itertools.islice(stream, steps))

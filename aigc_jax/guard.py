@@ -1,17 +1,45 @@
-"""The finite guard: which metric or parameter stopped being finite, and at which step."""
+"""The finite guard: a step with anything that is not finite is skipped, counted and remembered.
+
+`State.guard` holds {"skipped": steps skipped so far, "in_a_row": up to now without a good one
+between, "rollbacks": times the run went back to a checkpoint, "lr_scale": what learning rates are
+multiplied with since, "step" and "name": with which step the last streak of them began and what was
+not finite in it, -1 without any}; all i32 [] but "lr_scale", f32 [].
+"""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from aigc_jax.core import Algorithm, Metrics, State, path_name
+from aigc_jax.core import Algorithm, Metrics, PyTree, State, path_name
+from aigc_jax.optim import with_scale
+
+
+class BadStreak(FloatingPointError):
+    """Too many steps in a row were not finite: where the run has to go back, and past which data.
+
+    Attributes:
+      before: the last step before the streak.
+      step: its last step.
+      cursor: batches consumed by then.
+      guard: `State.guard` by then, as numbers.
+    """
+
+    def __init__(self, reason: str, before: int, step: int, cursor: int, guard: Mapping[str, Any]):
+        super().__init__(reason)
+        self.before, self.step, self.cursor, self.guard = before, step, cursor, dict(guard)
+
+
+def _named_leaves(prefix: str, tree: PyTree) -> dict[str, jax.Array]:
+    paths = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {f"{prefix}/{path_name(path)}": leaf for path, leaf in paths}
 
 
 def _watched(state: State, metrics: Metrics) -> dict[str, jax.Array]:
-    paths = jax.tree_util.tree_flatten_with_path(state.params)[0]
-    named = {"params/" + path_name(path): leaf for path, leaf in paths}
-    return {**{f"metric {name}": metrics[name] for name in sorted(metrics)}, **named}
+    named = {f"metric {name}": metrics[name] for name in sorted(metrics)}
+    return named | _named_leaves("params", state.params)
 
 
 def watched_names(state: State, metrics: Metrics) -> list[str]:
@@ -19,44 +47,63 @@ def watched_names(state: State, metrics: Metrics) -> list[str]:
     return list(_watched(state, metrics))
 
 
-def guarded(algorithm: Algorithm) -> Algorithm:
-    """Remembers in `state.guard` the first step whose metrics or parameters were not finite."""
+def _nothing_bad() -> dict[str, jax.Array]:
+    count = lambda start: jnp.full((), start, jnp.int32)
+    counts = {"skipped": count(0), "in_a_row": count(0), "rollbacks": count(0)}
+    return counts | {"lr_scale": jnp.ones(()), "step": count(-1), "name": count(-1)}
+
+
+def guarded(algorithm: Algorithm, axis_name: str | None = None) -> Algorithm:
+    """Skips a step whose metrics or new parameters are not finite: the state stays as it was.
+
+    Learning rates are multiplied with `guard["lr_scale"]`, in optimisers made by `optim.make`.
+
+    Args:
+      axis_name: of the devices of a pmap, which skip together.
+    """
 
     def init(key):
-        none = jnp.full((), -1, jnp.int32)
-        return algorithm.init(key).replace(guard={"step": none, "name": none.copy()})
+        return algorithm.init(key).replace(guard=_nothing_bad())
 
     def step(state, batch, key):
-        new, metrics = algorithm.step(state, batch, key)
+        guard = state.guard
+        scaled = with_scale(state.opt_state, guard["lr_scale"])
+        new, metrics = algorithm.step(state.replace(opt_state=scaled), batch, key)
         watched = _watched(new, metrics).values()
         bad = ~jnp.stack([jnp.isfinite(x).all() for x in watched])
-        first = (state.guard["step"] < 0) & bad.any()
-        seen = {"step": state.step + 1, "name": jnp.argmax(bad).astype(jnp.int32)}
-        guard = {k: jnp.where(first, seen[k], state.guard[k]) for k in seen}
-        return new.replace(guard=guard), metrics
+        if axis_name:
+            bad = jax.lax.pmax(bad.astype(jnp.int32), axis_name) > 0
+        skip = bad.any()
+        kept = jax.tree.map(lambda old, value: jnp.where(skip, old, value), state, new)
+        one, starts = skip.astype(jnp.int32), skip & (guard["in_a_row"] == 0)
+        counted = {
+            "skipped": guard["skipped"] + one,
+            "in_a_row": (guard["in_a_row"] + 1) * one,
+            "step": jnp.where(starts, state.step + 1, guard["step"]),
+            "name": jnp.where(starts, jnp.argmax(bad).astype(jnp.int32), guard["name"]),
+        }
+        return kept.replace(guard=guard | counted), metrics
 
     return algorithm._replace(init=init, step=step)
 
 
-def nonfinite_share(seen: Mapping, after: int, until: int) -> float:
-    """The share of the steps after .. until from the first one that was not finite on.
-
-    0 in a healthy run; since `check_finite` stops the others, only their last row has more.
-    """
-    first = int(jax.device_get(seen["step"]))
-    return 0.0 if first < 0 else (until - max(first, after + 1) + 1) / (until - after)
+@jax.jit
+def _finite_flags(leaves: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    return {name: jnp.isfinite(x).all() for name, x in leaves.items()}
 
 
-def check_finite(state: State, metrics: Mapping[str, jax.Array], seen: Mapping) -> None:
-    """Stops the run at the first metric or parameter that was not finite.
+def nonfinite_part(state: State) -> str:
+    """The name of a part of the state that is not finite, "" in a state that may be saved."""
+    leaves: dict[str, jax.Array] = {}
+    for name in ("params", "opt_state", "mutable", "ema", "extra"):
+        leaves |= _named_leaves(name, getattr(state, name))
+    floats = {k: x for k, x in leaves.items() if jnp.issubdtype(x.dtype, jnp.floating)}
+    flags = jax.device_get(_finite_flags(floats))
+    return next((name for name, finite in flags.items() if not finite), "")
 
-    Raises:
-      FloatingPointError: with its name and step. Nothing is saved after that step.
-    """
-    seen = jax.device_get(seen)
-    if seen["step"] >= 0:
-        name = watched_names(state, metrics)[int(seen["name"])]
-        raise FloatingPointError(
-            f"{name} was not finite at step {int(seen['step'])}; the checkpoints before it are "
-            "kept. Try a lower learning rate, config.optimizer.*.clip_norm or a float32 precision"
-        )
+
+def as_numbers(guard: PyTree, state: State, metrics: Metrics) -> dict[str, Any]:
+    """The guard on the host, with the name itself in "name" ("" for none)."""
+    seen = {key: np.asarray(value).item() for key, value in guard.items()}
+    name = "" if seen["name"] < 0 else watched_names(state, metrics)[seen["name"]]
+    return seen | {"name": name}

@@ -1,17 +1,27 @@
-"""Process start-up: the compilation cache, determinism, signals and the lock on a workdir."""
+"""Process start-up: compiler and memory, the other processes of a run, and signals to stop."""
 
 import contextlib
 import ctypes
-import fcntl
+import faulthandler
+import importlib.util
+import itertools
 import os
 import pathlib
+import re
 import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator
 
 import jax
+from jax.experimental import multihost_utils
 
+from aigc_jax import failure, launchers
+
+PROXY = re.compile(r"(grpc|https?|all)_proxy", re.IGNORECASE)
+# How long processes wait for the last one to start (images are pulled, nodes boot), and at the
+# end for one that is still writing; a dead one is noticed by its heartbeat.
+MEETING_SECONDS, PARTING_SECONDS = 600, 1800
 # mallopt's M_ARENA_MAX, M_MMAP_MAX and M_TRIM_THRESHOLD: one heap, which never shrinks.
 MALLOC = {-8: 1, -4: 0, -1: -1}
 
@@ -60,48 +70,95 @@ def peak_memory() -> float:
 
 
 @contextlib.contextmanager
-def locked(workdir: pathlib.Path) -> Iterator[None]:
-    """Holds a workdir for this process alone; the system frees it however the process ends.
+def without_proxies() -> Iterator[None]:
+    """Hides proxies from the connections made inside: processes of a run speak directly."""
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if PROXY.fullmatch(name)}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+def initialize_from_env(heartbeat_seconds: int = 60) -> None:
+    """Joins the other processes of a run, as the launcher's variables tell; see `launchers`.
+
+    An ordinary single process is left alone, and one that has joined the others already, as Ray
+    Train does before it calls. Call it after `configure` and before any device is used.
+
+    Args:
+      heartbeat_seconds: a process not heard of for so long ends the others.
 
     Raises:
-      ValueError: if another process holds it, or it cannot be written.
+      ValueError: if variables are missing, or not as many processes met as the launcher promised.
     """
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        handle = open(workdir / ".lock", "a+")
-    except OSError as error:
-        raise ValueError(f"--workdir={workdir}: cannot be written ({error.strerror})") from error
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            handle.seek(0)
-            raise ValueError(
-                f"--workdir={workdir}: process {handle.read().strip()} is training there; "
-                "wait for it or give another folder"
-            ) from None
-        handle.truncate(0)
-        handle.write(str(os.getpid()))
-        handle.flush()
-        yield
+    if jax.distributed.is_initialized():
+        promised = int(os.environ.get(launchers.COUNT) or jax.process_count())
+        launcher = launchers.Launcher(launchers.COUNT, promised, {})
+    else:
+        launcher = launchers.detected(os.environ)
+        if launcher is None or launcher.processes == 1:
+            return
+        _join(launcher, heartbeat_seconds)
+    found = jax.process_count()
+    if launcher.processes not in (None, found):
+        expected = f"expected {launcher.processes} processes, found {found}"
+        raise ValueError(f"{launcher.name}: {expected}")
+
+
+def _join(launcher: launchers.Launcher, heartbeat_seconds: int) -> None:
+    if launcher.name == "Kubernetes" and importlib.util.find_spec("kubernetes") is None:
+        raise ValueError(
+            "Kubernetes: the processes of an indexed job find each other by the package "
+            f"kubernetes, which is not installed; or {launchers.BY_HAND}. {launchers.INDEPENDENT}"
+        )
+    if not faulthandler.is_enabled():  # JAX ends a process whose peers are gone by SIGABRT
+        faulthandler.enable()
+    with without_proxies():
+        jax.distributed.initialize(
+            **launcher.arguments,
+            initialization_timeout=MEETING_SECONDS,
+            heartbeat_timeout_seconds=heartbeat_seconds,
+            shutdown_timeout_seconds=PARTING_SECONDS,
+        )
 
 
 @contextlib.contextmanager
-def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turns Ctrl-C and SIGTERM into a question that the loop asks between steps.
+def stop_requests() -> Iterator[Callable[[int], bool]]:
+    """Turns Ctrl-C and SIGTERM into a question that the loop asks after every dispatch of steps.
 
-    A second Ctrl-C interrupts at once.
+    In a run of several processes a request to one of them is one to all, and all are told so
+    after the same step; every process has to ask equally often. A second Ctrl-C interrupts at once.
+
+    Yields:
+      `stop_requested(step)`, with the step that is done.
     """
-    asked = []
+    several = jax.distributed.is_initialized()
+    asked, questions = [], itertools.count(1)
 
     def remember(signum, frame):
         if asked and signum == signal.SIGINT:
             raise KeyboardInterrupt
         asked.append(signum)
+        if several:  # the signal that JAX listens for, in a handler of its own
+            os.kill(os.getpid(), signal.SIGTERM)
 
-    previous = {s: signal.signal(s, remember) for s in (signal.SIGINT, signal.SIGTERM)}
+    def agreed(step):
+        # JAX agrees on a number that must come by exactly: steps may go in strides, or back.
+        stop = multihost_utils.reached_preemption_sync_point(next(questions))
+        if stop:
+            failure.say(f"asked to stop, after step {step}")
+        return stop
+
+    numbers = (signal.SIGINT,) if several else (signal.SIGINT, signal.SIGTERM)
+    previous = {number: signal.signal(number, remember) for number in numbers}
     try:
-        yield lambda: bool(asked)
+        yield agreed if several else lambda step: bool(asked)
     finally:
-        for signum, handler in previous.items():
-            signal.signal(signum, handler)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def part() -> None:
+    """Ends a run of several processes well: waits until all have come here."""
+    if jax.distributed.is_initialized():
+        jax.distributed.shutdown()

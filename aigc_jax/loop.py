@@ -1,6 +1,7 @@
 """The one training loop: any algorithm, any data, to the configured step, from wherever it was."""
 
 import collections
+import functools
 import math
 import pathlib
 import time
@@ -10,11 +11,26 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from aigc_jax import build, checkpoint, core, feed, finetune, health, launch, parallel, samples
+from aigc_jax import (
+    build,
+    checkpoint,
+    checks,
+    core,
+    failure,
+    feed,
+    finetune,
+    health,
+    launch,
+    lock,
+    parallel,
+    rollback,
+    samples,
+    start,
+)
 from aigc_jax import config as configs
 from aigc_jax import workdir as workdirs
-from aigc_jax.data.dataset import Dataset
-from aigc_jax.guard import check_finite, nonfinite_share
+from aigc_jax.data.dataset import Dataset, Split
+from aigc_jax.guard import BadStreak, as_numbers
 from aigc_jax.log import Log
 
 
@@ -26,75 +42,111 @@ class Compiled(NamedTuple):
     show: Callable
     arrays: Mapping[str, jax.Array]
     eval_arrays: Mapping[str, jax.Array]
+    items: Callable  # (cursor) -> endless items for `step`
+    eval_items: Callable  # () -> items and weights for `evaluate`
+
+
+class Tools(NamedTuple):
+    """What the loop tells and asks around it."""
+
+    record: Mapping[str, Any]  # stored with every checkpoint
+    log: Log
+    writer: checkpoint.Writer
+    stop_requested: Callable[[int], bool]  # (step)
+    alive: Callable[[], None]
 
 
 def train(config: Mapping[str, Any], workdir: pathlib.Path) -> core.State:
     """Trains `config` in `workdir` to `config["steps"]` and returns the last state.
 
     Goes on from the newest whole checkpoint in the workdir. Ctrl-C and SIGTERM save and return.
+    Steps that are not finite are skipped; after too many in a row the run goes back to the
+    checkpoint before them, and on with later data at a lower learning rate.
 
     Raises:
       ValueError: for a config that cannot work or that is not the workdir's, before any work.
-      FloatingPointError: if a metric or parameter is not finite, naming it and its step.
+      FloatingPointError: if going back does not help, with the whole story.
     """
-    build.check(config)
+    checks.check(config)
     mesh = parallel.make_mesh(config["mesh"])
     parallel.check_batch(config["batch_size"], config["accumulate"], mesh)
     tokenizer = finetune.tokenizer_of(config["init_from"])
     run = build.run(config, build.describe_data(config, tokenizer))
     samples.check_options(run.algorithm, config["sampling"])
-    with launch.locked(workdir), launch.stop_requests() as stop_requested:
+    with (
+        lock.locked(workdir),
+        launch.stop_requests() as stop_requested,
+        failure.watchdog(config["stall_seconds"]) as alive,
+    ):
         workdirs.check(workdir, config)
         workdirs.check_corpus(workdir, run.info)
-        state = resumed(run, workdir, mesh)
+        state = start.resumed(run, workdir, mesh)
         if state is not None and int(state.step) == config["steps"]:
             print(f"{workdir} has done its {config['steps']} steps; there is nothing to train")
             return state
         dataset = build.load_data(config, tokenizer)
         record = workdirs.about(config, dataset)
-        state = first_state(run, mesh) if state is None else state
-        workdirs.write(workdir, record)
-        print(workdirs.announce(record, state, mesh, workdir), flush=True)
-        compiled = compile_run(run, dataset, mesh)
-        with (
-            Log(workdir, config["steps"], int(state.step)) as log,
-            checkpoint.Writer(
-                workdir, config["keep_last"], config["keep_best"], config["keep_best_mode"]
-            ) as writer,
-        ):
-            try:
-                return loop(run, dataset, compiled, state, record, log, writer, stop_requested)
-            except ValueError as error:  # not the user's input any more: keep the traceback
-                raise RuntimeError(f"training stopped: {error}") from error
+        state = start.first_state(run, mesh) if state is None else state
+        checkpoint.check_space(workdir, state, config["keep_last"] + 2)
+        if jax.process_index() == 0:
+            workdirs.write(workdir, record)
+            print(workdirs.announce(record, state, mesh, workdir), flush=True)
+        compiled, streak = None, None
+        while True:
+            with (
+                _log(config, workdir, state) as log,
+                _writer(config, workdir) as writer,
+                failure.leaving(),
+            ):
+                if streak:
+                    rollback.say(log, streak, state)
+                if not int(state.step):
+                    # A place that cannot be written to costs seconds now, and hours later.
+                    writer.save(state, record, {})
+                    writer.wait()
+                compiled = compiled or compile_run(run, dataset, mesh)
+                tools = Tools(record, log, writer, stop_requested, alive)
+                try:
+                    return loop(run, dataset, compiled, state, tools)
+                except BadStreak as error:
+                    streak = error
+                except ValueError as error:  # not the user's input any more: keep the traceback
+                    raise RuntimeError(f"training stopped: {error}") from error
+            state = rollback.gone_back(run, workdir, mesh, streak)
+
+
+def _log(config: Mapping[str, Any], workdir: pathlib.Path, state: core.State) -> Log:
+    rollbacks = int(state.guard["rollbacks"])
+    return Log(workdir, config["steps"], int(state.step), rollbacks, jax.process_index() == 0)
+
+
+def _writer(config: Mapping[str, Any], workdir: pathlib.Path) -> checkpoint.Writer:
+    kept = ("keep_last", "keep_best", "keep_best_mode", "keep_every")
+    return checkpoint.Writer(workdir, *(config[key] for key in kept))
 
 
 def loop(
-    run: build.Run,
-    dataset: Dataset,
-    compiled: Compiled,
-    state: core.State,
-    record: Mapping[str, Any],
-    log: Log,
-    writer: checkpoint.Writer,
-    stop_requested: Callable[[], bool],
+    run: build.Run, dataset: Dataset, compiled: Compiled, state: core.State, tools: Tools
 ) -> core.State:
-    """Steps, rows, evaluations, samples and checkpoints, to the last step or a stop request."""
+    """Steps, rows, evaluations, samples and checkpoints, to the last step or a stop request.
+
+    Raises:
+      BadStreak: after `config.max_bad_steps` steps in a row that were not finite.
+    """
     config, per_call = run.config, feed.steps_per_call(run.config, dataset.train)
-    examples_per_step = config["batch_size"] * run.algorithm.batches_per_step
+    record, log, writer, stop_requested, alive = tools
+    batches = run.algorithm.batches_per_step
     run_key = core.stream(config["seed"], core.STEP)
-    items = feed.training_items(
-        dataset.train,
-        seed=config["seed"],
-        cursor=int(state.cursor),
-        batch_size=config["batch_size"],
-        batches_per_step=run.algorithm.batches_per_step,
-        steps=per_call,
-    )
+    items = compiled.items(int(state.cursor))
     trace, tracing = configs.profiled_steps(config["profile_steps"]), False
     step, rows, values = int(state.step), [], {}
+    cursor_of = lambda at, to=int(state.cursor) - step * batches: to + at * batches
     history, warned = collections.deque(maxlen=200), set()
+    skipped = int(state.guard["skipped"])
     clock, clock_step, row_before, rate = time.perf_counter(), step, step, 0.0
     while step < config["steps"]:
+        alive()
+        writer.check()
         if trace and not tracing and trace[0] <= step < trace[1]:
             jax.profiler.start_trace(str(log.workdir / "profile"))
             tracing = True
@@ -105,41 +157,51 @@ def loop(
             jax.profiler.stop_trace()
             tracing = False
         last = step == config["steps"]
-        stops = stop_requested()
+        stops = stop_requested(step)
         evaluates = step % config["eval_every"] == 0 or last
-        saves = step % config["save_every"] == 0 or last or stops
+        due = step % config["save_every"] == 0 or last
         if step % config["log_every"] == 0:
             rows.append((step, metrics, guard))
         # A row is read when the next one comes, so the host never waits for the devices.
-        while len(rows) > (0 if evaluates or saves else 1):
+        while len(rows) > (0 if evaluates or due or stops else 1):
             row_step, row, row_guard = rows.pop(0)
             row_values = _last(row)
             now = time.perf_counter()
             # Where steps are only queued, what this row waited for is all that is surely done.
             done = step if jax.tree.leaves(metrics)[0].is_ready() else row_step
             if done > clock_step:
-                rate = (done - clock_step) * examples_per_step / (now - clock)
-                clock, clock_step = now, done
-            share = nonfinite_share(row_guard, row_before, row_step)
-            row_before = row_step
+                examples = (done - clock_step) * config["batch_size"] * batches
+                rate, clock, clock_step = examples / (now - clock), now, done
+            seen = as_numbers(row_guard, state, row)
+            share = (seen["skipped"] - skipped) / (row_step - row_before)
+            row_before, skipped = row_step, seen["skipped"]
             row_values["examples_per_second"] = round(rate, 1)
             row_values["peak_memory_mib"] = round(launch.peak_memory())
             log.write(row_step, "train", _finite(row_values) | {"nonfinite_share": share})
-            check_finite(state, row, row_guard)
+            if share and seen["step"] not in warned:
+                warned.add(seen["step"])
+                log.say(
+                    f"warning: {seen['name']} was not finite from step {seen['step']} on; skipped"
+                )
+            rollback.check(config, seen, row_step, cursor_of(row_step))
             history.append({"step": row_step, **row_values})
             for signal, line in health.warnings(list(history), config["steps"]).items():
                 if signal not in warned:
                     log.say(line)
                     warned.add(signal)
-        if evaluates or saves:
-            check_finite(state, metrics, guard)
+        # A stop request changes nothing of what would come: the streak is for the next start.
+        if evaluates or due:
+            seen = as_numbers(guard, state, metrics)
+            rollback.check(config, seen, step, cursor_of(step))
         if evaluates:
-            values = evaluate(run, dataset, compiled, state)
-            log.write(step, run.info.eval_split, values)
+            values = evaluate(run, compiled, state)
+            log.write(step, run.info.eval_split, _finite(values))
             compiled.show(state, step, log)
-        if saves:
+        # In a streak the state is still that before it: only a run that ends here saves it.
+        if last or stops or (due and not seen["in_a_row"]):
+            rollback.check_state(state, step, cursor_of(step))
             writer.save(state, record, values if evaluates else {})
-        if evaluates or saves:
+        if evaluates or due or stops:
             clock, clock_step = time.perf_counter(), step
         if stops and not last:
             log.say(f"stopped at step {step}; the same command goes on from there")
@@ -157,67 +219,62 @@ def _finite(values: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
-def evaluate(
-    run: build.Run, dataset: Dataset, compiled: Compiled, state: core.State
-) -> dict[str, float]:
+def evaluate(run: build.Run, compiled: Compiled, state: core.State) -> dict[str, float]:
     """The averages sum(w v) / sum(w) over the evaluation split, with averaged parameters."""
     key = core.stream(run.config["seed"], core.EVAL)
-    items = feed.evaluation_items(
-        dataset.eval, run.config["batch_size"], run.config["eval_batches"]
-    )
     parts = [
         compiled.evaluate(state, compiled.eval_arrays, item, weight, jax.random.fold_in(key, i))
-        for i, (item, weight) in enumerate(items)
+        for i, (item, weight) in enumerate(compiled.eval_items())
     ]
     totals = jax.tree.map(lambda *xs: np.sum(np.asarray(xs, np.float64)), *jax.device_get(parts))
     return {name: float(total / weight) for name, (total, weight) in totals.items()}
 
 
-def layout(run: build.Run, mesh: jax.sharding.Mesh) -> tuple[core.State, core.State]:
-    """The abstract state, and where each of its leaves lives on the mesh."""
-    shapes = core.shapes_of(run.algorithm)
-    return shapes, parallel.state_shardings(shapes, mesh)
-
-
 def compile_run(run: build.Run, dataset: Dataset, mesh: jax.sharding.Mesh) -> Compiled:
     """The compiled calls of a run, and its data on the mesh."""
-    _, shardings = layout(run, mesh)
+    _, shardings = start.layout(run, mesh)
     gather, eval_gather = feed.gather_of(dataset.train), feed.gather_of(dataset.eval)
     per_call = feed.steps_per_call(run.config, dataset.train)
-    steps = parallel.many_steps(run.algorithm, run.prepare, gather, per_call)
+    gathers = None if run.config["parallel"] == "pmap" else shardings
+    steps = parallel.many_steps(run.algorithm, run.prepare, gather, per_call, gathers)
     whole = parallel.replicated(mesh)
     return Compiled(
         parallel.compile_step(steps, mesh, shardings, run.config["parallel"]),
         parallel.compile_eval(run.algorithm, run.normalise, eval_gather, mesh, shardings),
-        samples.shower(run, dataset),
+        samples.shower(run, dataset, whole),
         parallel.put(dataset.train.arrays or {}, whole),
         parallel.put(dataset.eval.arrays or {}, whole),
+        _items(run, dataset.train, mesh),
+        _eval_items(run, dataset.eval, mesh),
     )
 
 
-def restore(
-    run: build.Run, workdir: pathlib.Path, mesh: jax.sharding.Mesh, step: int | None = None
-) -> core.State:
-    """The state of a checkpoint, newest by default, laid out on the mesh."""
-    shapes, shardings = layout(run, mesh)
-    place = lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
-    return checkpoint.restore(workdir, jax.tree.map(place, shapes, shardings), step)
+def _items(run: build.Run, split: Split, mesh: jax.sharding.Mesh) -> Callable:
+    """(cursor) -> the endless items of training from batch `cursor` on."""
+    config, batches = run.config, run.algorithm.batches_per_step
+    steps = feed.steps_per_call(config, split)
+    drawn = functools.partial(
+        feed.training_items,
+        split,
+        seed=config["seed"],
+        batch_size=config["batch_size"],
+        batches_per_step=batches,
+        steps=steps,
+    )
+    if jax.process_count() == 1:
+        return lambda cursor: drawn(cursor=cursor)
+    where = parallel.batched(mesh, axis=1)
+    if split.arrays is not None:
+        return lambda cursor: (parallel.put(item, where) for item in drawn(cursor=cursor))
+    rows = parallel.rows_of_process(where, (steps, config["batch_size"] * batches))
+    whole = functools.partial(parallel.batch_from_rows, rows=rows, sharding=where)
+    return lambda cursor: map(whole, drawn(cursor=cursor, rows=rows))
 
 
-def resumed(run: build.Run, workdir: pathlib.Path, mesh: jax.sharding.Mesh) -> core.State | None:
-    """The newest whole checkpoint of the workdir, None without any; damaged later ones make way."""
-    if not checkpoint.steps(workdir):
-        return None
-    state = restore(run, workdir, mesh)
-    checkpoint.set_aside(workdir, int(state.step))
-    return state
-
-
-def first_state(run: build.Run, mesh: jax.sharding.Mesh) -> core.State:
-    """A pretrained start, else a fresh one."""
-    _, shardings = layout(run, mesh)
-    init = parallel.compile_init(run.algorithm, shardings)
-    state = init(core.stream(run.config["seed"], core.INIT))
-    if run.config["init_from"]:
-        state = finetune.start_from(state, run.config["init_from"], run.config["init_params"])
-    return state
+def _eval_items(run: build.Run, split: Split, mesh: jax.sharding.Mesh) -> Callable:
+    """() -> (item, weight) over the evaluation split; every process reads all of it."""
+    size, batches = run.config["batch_size"], run.config["eval_batches"]
+    drawn = functools.partial(feed.evaluation_items, split, size, batches)
+    if jax.process_count() == 1:
+        return drawn
+    return lambda: (parallel.put(pair, parallel.batched(mesh)) for pair in drawn())

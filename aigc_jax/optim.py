@@ -2,13 +2,20 @@
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from aigc_jax.core import PyTree, path_name
 from aigc_jax.schedules import Schedule, constant
+
+
+class RateScale(NamedTuple):
+    """The state of `scaled`: what learning rates are multiplied with, f32 []."""
+
+    scale: jax.Array
 
 
 def make(
@@ -53,7 +60,26 @@ def make(
     if name not in rules:
         raise ValueError(f"optimizer name = {name!r}: unknown. Accepted: {', '.join(rules)}")
     clip = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
-    return optax.chain(*clip, rules[name]())
+    return optax.chain(*clip, rules[name](), scaled())
+
+
+def scaled() -> optax.GradientTransformation:
+    """Updates times the scale in its state, which is 1 until `with_scale` sets it."""
+
+    def init(params):
+        return RateScale(jnp.ones(()))
+
+    def update(updates, state, params=None):
+        return jax.tree.map(lambda u: state.scale.astype(u.dtype) * u, updates), state
+
+    return optax.GradientTransformation(init, update)
+
+
+def with_scale(opt_state: PyTree, scale: jax.Array) -> PyTree:
+    """The optimiser states with every `scaled` in them set to `scale`."""
+    found = lambda node: isinstance(node, RateScale)
+    put = lambda node: RateScale(scale) if found(node) else node
+    return jax.tree.map(put, opt_state, is_leaf=found)
 
 
 def decayed(params: PyTree, pattern: str) -> PyTree:

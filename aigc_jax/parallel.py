@@ -5,21 +5,22 @@ device steps on its own part and gradients are averaged by the optimisers (see `
 """
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from aigc_jax import core
 from aigc_jax.compiling import compiled_once
-from aigc_jax.core import Algorithm, PyTree, path_name
+from aigc_jax.constraints import gathered, inside
+from aigc_jax.core import BATCH, Algorithm, PyTree, State, path_name
+from aigc_jax.sharding import FULLY_SHARDED, Rule, fully_sharded, parameter_specs
 
 AXES = ("data", "fsdp", "tensor")
-BATCH = ("data", "fsdp")  # the axes that share a batch
 
 
 def make_mesh(sizes: Mapping[str, int], devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -34,15 +35,17 @@ def make_mesh(sizes: Mapping[str, int], devices: Sequence[jax.Device] | None = N
     devices = list(devices or jax.devices())
     shape = [sizes[axis] for axis in AXES]
     fixed = math.prod(size for size in shape if size != -1)
+    there = f"the {len(devices)} devices of {jax.process_count()} process(es)"
     if shape.count(-1) > 1 or fixed < 1 or fixed > len(devices):
         raise ValueError(
-            f"config.mesh = {dict(sizes)}: must use at most the {len(devices)} devices there are, "
-            "with at most one -1"
+            f"config.mesh = {dict(sizes)}: must use at most {there}, with at most one -1"
         )
     if -1 in shape and len(devices) % fixed:
-        raise ValueError(f"config.mesh = {dict(sizes)}: {fixed} must divide {len(devices)} devices")
+        raise ValueError(f"config.mesh = {dict(sizes)}: {fixed} must divide {there}")
     shape = [len(devices) // fixed if size == -1 else size for size in shape]
     used = devices[: math.prod(shape)]
+    if len(used) < len(devices) and jax.process_count() > 1:
+        raise ValueError(f"config.mesh = {dict(sizes)}: must use all of {there}")
     return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * 3, devices=used)
 
 
@@ -57,35 +60,40 @@ def check_batch(batch_size: int, accumulate: int, mesh: Mesh) -> None:
         )
 
 
-def fully_sharded(shape: Sequence[int], mesh: Mesh, min_size: int = 1024) -> P:
-    """FSDP for any array: its largest axis that divides by the mesh's "fsdp" axis is split.
+def state_shardings(shapes: State, mesh: Mesh, rules: Sequence[Rule] = FULLY_SHARDED) -> State:
+    """Where each leaf of the state lives, by rules as in `sharding`.
 
-    Arrays smaller than `min_size`, or without such an axis, are held whole by every device.
+    Averages and optimiser slots live beside the parameter whose path ends theirs, if they have its
+    shape; anything else is divided like an array of its own.
+
+    Raises:
+      ValueError: for rules that do not fit the parameters or the mesh.
     """
-    ways = mesh.shape["fsdp"]
-    divisible = [(size, axis) for axis, size in enumerate(shape) if size % ways == 0]
-    if ways == 1 or math.prod(shape) < min_size or not divisible:
-        return P()
-    _, chosen = max(divisible)
-    return P(*("fsdp" if axis == chosen else None for axis in range(len(shape))))
-
-
-RULES = ((".*", fully_sharded),)
-
-
-def state_shardings(shapes: PyTree, mesh: Mesh, rules: Sequence = RULES) -> PyTree:
-    """Where each leaf of the state lives: by the first rule whose regex matches its path.
-
-    A rule is (path regex, PartitionSpec or (shape, mesh) -> PartitionSpec). Averages and optimiser
-    slots end in the path of their parameter and have its shape, so they land beside it.
-    """
+    specs = parameter_specs(shapes.params, mesh, rules)
+    leaves = jax.tree_util.tree_leaves_with_path(shapes.params)
+    sizes = {path_name(path): leaf.shape for path, leaf in leaves}
 
     def place(path, leaf):
         name = path_name(path)
-        spec = next((spec for pattern, spec in rules if re.search(pattern, name)), P())
-        return NamedSharding(mesh, spec(leaf.shape, mesh) if callable(spec) else spec)
+        owner = _owner(name, [p for p, shape in sizes.items() if shape == leaf.shape])
+        return NamedSharding(mesh, specs[owner] if owner else fully_sharded(leaf.shape, mesh))
 
     return jax.tree_util.tree_map_with_path(place, shapes)
+
+
+def _owner(name: str, params: Sequence[str]) -> str:
+    """Of the paths "network/..." the one that a leaf of the state belongs to, "" for none.
+
+    Optimisers put their own names between: "opt_state/network/0/mu/...".
+    """
+
+    def fit(param):
+        network, _, rest = param.partition("/")
+        within = f"/{name}".endswith(f"/{rest}")
+        return within * (len(rest) + len(name) * (f"/{network}/" in f"/{name}"))
+
+    best = max(params, key=fit, default="")
+    return best if best and fit(best) else ""
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -103,13 +111,23 @@ def compile_init(algorithm: Algorithm, shardings: PyTree) -> Callable:
     return jax.jit(algorithm.init, out_shardings=shardings)
 
 
-def many_steps(algorithm: Algorithm, prepare: Callable, gather: Callable, count: int) -> Callable:
+def many_steps(
+    algorithm: Algorithm,
+    prepare: Callable,
+    gather: Callable,
+    count: int,
+    shardings: State | None = None,
+) -> Callable:
     """(state, arrays, items [K, ...], run key) -> (state, metrics [K]): K counted steps.
 
     `gather(arrays, item)` is the raw batch of one item: example indices of data on the device, or
     the batch itself. One step is called, not scanned: convolutions inside a loop are several times
-    slower on XLA:CPU.
+    slower on XLA:CPU. With the `shardings` of the state each step gathers its weights at its start.
+
+    Microbatches gather no weights again, but XLA:CPU reduces the gradients of each on its own, and
+    nothing that a step can say changes that; XLA for GPUs has a pass that does it once (not tested).
     """
+    algorithm = gathered(algorithm, shardings) if shardings else algorithm
     advanced = core.advance(algorithm, prepare)
 
     def train_steps(state, arrays, items, run_key):
@@ -129,21 +147,28 @@ def compile_step(train_steps: Callable, mesh: Mesh, shardings: PyTree, mode: str
 
     The guard is a copy that outlives the donated state. Mode "pmap" needs a mesh of one data axis.
     """
-
-    def with_guard(state, arrays, items, run_key):
-        state, metrics = train_steps(state, arrays, items, run_key)
-        return state, metrics, state.guard
-
     if mode == "pmap":
-        return _compile_pmap(with_guard, mesh)
+        return _compile_pmap(_with_guard(train_steps), mesh)
+    return compiled_once(jitted_step(train_steps, mesh, shardings))
+
+
+def jitted_step(train_steps: Callable, mesh: Mesh, shardings: PyTree) -> Any:
+    """The jitted function that `compile_step` compiles, which can be lowered for `describe`."""
     whole = replicated(mesh)
-    jitted = jax.jit(
-        with_guard,
+    return jax.jit(
+        inside(mesh, _with_guard(train_steps)),
         donate_argnums=0,
         in_shardings=(shardings, whole, batched(mesh, axis=1), whole),
         out_shardings=(shardings, whole, whole),
     )
-    return compiled_once(jitted)
+
+
+def _with_guard(train_steps: Callable) -> Callable:
+    def with_guard(state, arrays, items, run_key):
+        state, metrics = train_steps(state, arrays, items, run_key)
+        return state, metrics, state.guard
+
+    return with_guard
 
 
 def _compile_pmap(with_guard: Callable, mesh: Mesh) -> Callable:
@@ -154,9 +179,8 @@ def _compile_pmap(with_guard: Callable, mesh: Mesh) -> Callable:
     def train_steps(state, arrays, items, run_key):
         run_key = jax.random.fold_in(run_key, jax.lax.axis_index("data"))
         state, metrics, guard = with_guard(state, arrays, items, run_key)
-        guard = first_over_devices(guard)
         shared = {"mutable": state.mutable, "extra": state.extra, "ema": state.ema}
-        state = state.replace(**mean_over_devices(shared), guard=guard)
+        state = state.replace(**mean_over_devices(shared))
         return state, mean_over_devices(metrics), guard
 
     mapped = jax.pmap(
@@ -183,14 +207,6 @@ def mean_over_devices(tree: PyTree) -> PyTree:
     return jax.tree.map(mean, tree)
 
 
-def first_over_devices(guard: PyTree) -> PyTree:
-    """What the device of a pmap saw that first met something not finite."""
-    never = jnp.iinfo(jnp.int32).max
-    step = jax.lax.pmin(jnp.where(guard["step"] < 0, never, guard["step"]), "data")
-    name = jax.lax.pmax(jnp.where(guard["step"] == step, guard["name"], -1), "data")
-    return {"step": jnp.where(step == never, -1, step), "name": name}
-
-
 def compile_eval(
     algorithm: Algorithm, normalise: Callable, gather: Callable, mesh: Mesh, shardings: PyTree
 ) -> Callable:
@@ -199,6 +215,8 @@ def compile_eval(
     Averaged parameters are used where there are any; `weight` is 0 for rows that only fill up the
     last batch.
     """
+
+    algorithm = gathered(algorithm, shardings)
 
     def evaluate(state, arrays, item, weight, key):
         values = dict(
@@ -210,11 +228,55 @@ def compile_eval(
 
     whole, split = replicated(mesh), batched(mesh)
     jitted = jax.jit(
-        evaluate, in_shardings=(shardings, whole, split, split, whole), out_shardings=whole
+        inside(mesh, evaluate),
+        in_shardings=(shardings, whole, split, split, whole),
+        out_shardings=whole,
     )
     return compiled_once(jitted)
 
 
-def put(tree: PyTree, sharding: NamedSharding) -> Any:
-    """Host arrays onto the mesh."""
-    return jax.tree.map(lambda x: jax.device_put(x, sharding), tree)
+def put(tree: PyTree, sharding: NamedSharding) -> PyTree:
+    """Host arrays onto the mesh; where it spans processes, each gives what its devices hold."""
+    if sharding.is_fully_addressable:
+        return jax.tree.map(lambda x: jax.device_put(x, sharding), tree)
+
+    def place(x):
+        x = np.asarray(x)
+        return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
+
+    return jax.tree.map(place, tree)
+
+
+def rows_of_process(sharding: NamedSharding, shape: Sequence[int]) -> np.ndarray:
+    """The places i64 [n], sorted, along the batch axis of `shape` that this process's devices hold.
+
+    The batch axis is the first one that `sharding` divides.
+    """
+    axis, (size, *_) = _batch_axis(sharding), shape[_batch_axis(sharding) :]
+    indices = sharding.addressable_devices_indices_map(tuple(shape)).values()
+    return np.unique(np.concatenate([np.arange(size)[index[axis]] for index in indices]))
+
+
+def batch_from_rows(tree: PyTree, rows: np.ndarray, sharding: NamedSharding) -> PyTree:
+    """Global arrays from the `rows_of_process` of each process, in their order: [..., n, ...]."""
+    axis = _batch_axis(sharding)
+    spec = sharding.spec[axis] if len(sharding.spec) else ()
+    ways = math.prod(
+        sharding.mesh.shape[name] for name in ([spec] if isinstance(spec, str) else spec)
+    )
+    held = len(rows_of_process(sharding, (1,) * axis + (ways,)))
+
+    def join(x):
+        def piece(index):
+            start, stop, _ = index[axis].indices(shape[axis])
+            first = np.searchsorted(rows, start)
+            return x[(*index[:axis], slice(first, first + stop - start), *index[axis + 1 :])]
+
+        shape = (*x.shape[:axis], len(rows) // held * ways, *x.shape[axis + 1 :])
+        return jax.make_array_from_callback(shape, sharding, piece)
+
+    return jax.tree.map(join, tree)
+
+
+def _batch_axis(sharding: NamedSharding) -> int:
+    return next((axis for axis, entry in enumerate(sharding.spec) if entry is not None), 0)

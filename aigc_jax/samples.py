@@ -1,5 +1,6 @@
 """Drawing samples of a run, the same ones for any number and batch size, and showing them."""
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,8 +10,9 @@ import numpy as np
 
 from aigc_jax import build, core
 from aigc_jax.compiling import compiled_once
-from aigc_jax.config import digest, typed, unknown
+from aigc_jax.config import typed, unknown
 from aigc_jax.data.dataset import Dataset, Info
+from aigc_jax.identity import digest
 from aigc_jax.log import Log
 from aigc_jax.media import images as pictures
 from aigc_jax.media import music, points, provenance
@@ -54,11 +56,13 @@ def sampler(
     options: Mapping[str, Any],
     batch_size: int,
     sharding: jax.sharding.Sharding | None = None,
+    outputs: jax.sharding.Sharding | None = None,
 ) -> Callable:
     """(state, num, cond) -> samples 0 .. num - 1, with averaged parameters, compiled once.
 
     `cond` holds one row for each sample. Sample i depends on the seed, i and its row alone: batches
-    are filled up and cut. `sharding` says over which devices a batch is split.
+    are filled up and cut. `sharding` says over which devices a batch is split, `outputs` where the
+    samples go.
     """
     key = core.stream(seed, core.SAMPLE)
 
@@ -68,7 +72,7 @@ def sampler(
             keys = jax.lax.with_sharding_constraint(keys, sharding)
         return algorithm.sample(core.averaged(state), keys, cond, **options)
 
-    sample_batch = compiled_once(jax.jit(sample_batch))
+    sample_batch = compiled_once(jax.jit(sample_batch, out_shardings=outputs))
 
     def draw_samples(state, num, cond):
         parts = []
@@ -82,10 +86,18 @@ def sampler(
     return draw_samples
 
 
-def head_of(algorithm: core.Algorithm, name: str, seed: int) -> Callable:
-    """(state, batch) -> what the head makes of it, with averaged parameters, compiled once."""
+def head_of(
+    algorithm: core.Algorithm,
+    name: str,
+    seed: int,
+    outputs: jax.sharding.Sharding | None = None,
+) -> Callable:
+    """(state, batch) -> what the head makes of it, with averaged parameters, compiled once.
 
-    @jax.jit
+    `outputs` says where the result goes, which of several processes each must hold whole.
+    """
+
+    @functools.partial(jax.jit, out_shardings=outputs)
     def compute(state, batch):
         key = core.stream(seed, core.SAMPLE)
         return algorithm.heads[name](core.averaged(state), batch, key)
@@ -112,19 +124,26 @@ def texts_of(drawn: Mapping[str, np.ndarray], tokenizer: Any) -> list[str]:
     return [tokenizer.decode(row[:n]) for row, n in zip(drawn["tokens"], lengths, strict=True)]
 
 
-def shower(run: build.Run, dataset: Dataset) -> Callable:
+def shower(run: build.Run, dataset: Dataset, whole: jax.sharding.Sharding) -> Callable:
     """(state, step, log): writes the samples of an evaluation to files and TensorBoard.
 
-    The seed is the same each time, so that one can watch a sample become what it is.
+    The seed is the same each time, so that one can watch a sample become what it is. All processes
+    draw, since each may hold a part of the state, and `whole` gives every one all samples.
     """
     config, num = run.config, run.config["num_samples"]
     options = check_options(run.algorithm, config["sampling"])
-    draw_samples = sampler(run.algorithm, config["seed"], options, num)
+    draw_samples = sampler(run.algorithm, config["seed"], options, num, outputs=whole)
     cond = unprompted(run.algorithm, run.info, dataset.tokenizer, num)
-    rebuild = reconstructor(run, dataset)
+    rebuild = reconstructor(run, dataset, whole)
 
     def show(state, step, log):
         drawn = draw_samples(state, num, cond)
+        rebuilt = rebuild(state) if rebuild else None
+        if log.writes:
+            with log.forgiven("samples"):
+                write(drawn, rebuilt, step, log)
+
+    def write(drawn, rebuilt, step, log):
         if "tokens" in drawn and dataset.tokenizer.name == "music":
             pieces = [music.frames_of(text) for text in texts_of(drawn, dataset.tokenizer)]
             _show_grid(music.picture(pieces), "samples", run, step, log)
@@ -132,13 +151,15 @@ def shower(run: build.Run, dataset: Dataset) -> Callable:
             _show_text(texts_of(drawn, dataset.tokenizer), step, log)
         if "image" in drawn:
             _show_grid(points.overview(drawn["image"]), "samples", run, step, log)
-        if rebuild:
-            _show_grid(rebuild(state), "reconstructions", run, step, log)
+        if rebuilt is not None:
+            _show_grid(rebuilt, "reconstructions", run, step, log)
 
     return show
 
 
-def reconstructor(run: build.Run, dataset: Dataset, pairs: int = 32) -> Callable | None:
+def reconstructor(
+    run: build.Run, dataset: Dataset, whole: jax.sharding.Sharding, pairs: int = 32
+) -> Callable | None:
     """(state) -> a grid of evaluation images, each beside its reconstruction; None without."""
     if "reconstruct" not in run.algorithm.heads or dataset.eval.arrays is None:
         return None
@@ -146,7 +167,7 @@ def reconstructor(run: build.Run, dataset: Dataset, pairs: int = 32) -> Callable
         return None
     rows = np.arange(min(pairs, dataset.eval.length))
     batch = run.normalise(None, dataset.eval.gather(dataset.eval.arrays, rows))
-    rebuild = head_of(run.algorithm, "reconstruct", run.config["seed"])
+    rebuild = head_of(run.algorithm, "reconstruct", run.config["seed"], whole)
     originals = np.asarray(batch["image"])
     return lambda state: pictures.side_by_side(originals, rebuild(state, batch)["image"])
 

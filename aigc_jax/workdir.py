@@ -11,9 +11,9 @@ from typing import Any
 import jax
 
 from aigc_jax import checkpoint, core
-from aigc_jax import config as configs
 from aigc_jax.data import tokenizers
 from aigc_jax.data.dataset import Dataset, Info
+from aigc_jax.identity import differences, digest
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -26,7 +26,7 @@ def about(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
     tokenizer = dataset.tokenizer and tokenizers.to_json(dataset.tokenizer)
     record = {
         "config": config,
-        "digest": configs.digest(config),
+        "digest": digest(config),
         **circumstances(),
         "data": dataset.info._asdict(),
         "tokenizer": tokenizer,
@@ -86,9 +86,9 @@ def check(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
       ValueError: listing what differs.
     """
     record = read(workdir)
-    if record is None or not checkpoint.steps(workdir):
+    if record is None or not any(checkpoint.steps(workdir)):
         return
-    lines = configs.differences(record["config"], config)
+    lines = differences(record["config"], config)
     if lines:
         raise ValueError(
             f"--workdir={workdir}: belongs to another config; give another folder or the old "
@@ -109,7 +109,7 @@ def check_corpus(workdir: pathlib.Path, info: Info) -> None:
       ValueError: listing what differs.
     """
     old = read(workdir)
-    if old is None or not checkpoint.steps(workdir):
+    if old is None or not any(checkpoint.steps(workdir)):
         return
     before, now = old["data"]["fingerprint"], json.loads(json.dumps(info.fingerprint))
     changed = [f"{k}: {before.get(k)} -> {now.get(k)}" for k in before if before[k] != now.get(k)]

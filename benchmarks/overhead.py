@@ -29,7 +29,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from aigc_jax import build, checkpoint, config, core, feed, launch, log, loop, parallel
+from aigc_jax import build, checkpoint, config, core, feed, launch, log, loop
+from aigc_jax import parallel, start
 from benchmarks import report
 
 WARM, STEPS = 5, 50  # steps before and within a measured stretch
@@ -48,9 +49,9 @@ def loop_and_bare(completed: Mapping[str, Any], rounds: int) -> tuple[list[float
     looped, bare = [], []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
-            state = loop.first_state(run, mesh)
+            state = start.first_state(run, mesh)
             looped.append(loop_seconds(run, dataset, compiled, state, pathlib.Path(folder)))
-        state = loop.first_state(run, mesh)
+        state = start.first_state(run, mesh)
         bare.append(bare_seconds(run, dataset, compiled, state))
     return looped, bare
 
@@ -64,7 +65,8 @@ def loop_seconds(run, dataset, compiled, state, workdir: pathlib.Path) -> float:
         log.Log(workdir, run.config["steps"]) as rows,
         checkpoint.Writer(workdir, 1, "", "min") as writer,
     ):
-        loop.loop(run, dataset, compiled, state, {}, rows, writer, lambda: False)
+        tools = loop.Tools({}, rows, writer, lambda step: False, lambda: None)
+        loop.loop(run, dataset, compiled, state, tools)
     return (times[1] - times[0]) / STEPS
 
 
@@ -99,10 +101,10 @@ def bare_seconds(run, dataset, compiled, state) -> float:
     for count in range(WARM + STEPS):
         if count == WARM:
             jax.block_until_ready(state)
-            start = time.perf_counter()
+            began = time.perf_counter()
         state, _, _ = compiled.step(state, compiled.arrays, item, key)
     jax.block_until_ready(state)
-    return (time.perf_counter() - start) / STEPS
+    return (time.perf_counter() - began) / STEPS
 
 
 def import_seconds(rounds: int) -> list[float]:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from aigc_jax import build, config, core, names
+from aigc_jax import build, config, core, identity, names
 from aigc_jax.data.dataset import Info
 
 IMAGES = Info(
@@ -166,9 +166,9 @@ def test_a_hostile_stored_config_is_refused_in_every_section():
 def test_a_completed_config_survives_json(path, argument):
     completed = build.configured(config.load(path + argument))
     stored = build.complete(json.loads(json.dumps(completed)), trust=())
-    assert config.flatten(stored) == json.loads(json.dumps(config.flatten(completed)))
-    assert config.digest(stored) == config.digest(completed)
-    assert config.differences(stored, completed) == []
+    assert identity.flatten(stored) == json.loads(json.dumps(identity.flatten(completed)))
+    assert identity.digest(stored) == identity.digest(completed)
+    assert identity.differences(stored, completed) == []
     assert build.complete(stored) == stored
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from aigc_jax import build, config
+from aigc_jax import build, config, identity
 
 
 def options(
@@ -193,8 +193,8 @@ def test_overrides_of_a_run_are_checked_against_the_signatures(key, text):
     ],
 )
 def test_when_things_happen_and_where_is_not_part_of_the_digest(change):
-    assert config.digest(BASE | change) == config.digest(BASE)
-    assert config.differences(BASE, BASE | change) == []
+    assert identity.digest(BASE | change) == identity.digest(BASE)
+    assert identity.differences(BASE, BASE | change) == []
 
 
 @pytest.mark.parametrize(
@@ -208,13 +208,13 @@ def test_when_things_happen_and_where_is_not_part_of_the_digest(change):
     ],
 )
 def test_what_else_differs_is_listed_and_changes_the_digest(change, line):
-    assert config.digest(BASE | change) != config.digest(BASE)
-    assert line in config.differences(BASE, BASE | change)
+    assert identity.digest(BASE | change) != identity.digest(BASE)
+    assert line in identity.differences(BASE, BASE | change)
 
 
 def test_a_digest_does_not_depend_on_the_order_of_keys():
     turned = dict(reversed(BASE.items()))
-    assert config.digest(turned) == config.digest(BASE)
+    assert identity.digest(turned) == identity.digest(BASE)
 
 
 def test_a_file_is_loaded_with_its_argument(tmp_path):

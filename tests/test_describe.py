@@ -1,6 +1,9 @@
 import functools
+import os
 import pathlib
 import re
+import subprocess
+import sys
 
 import flax.linen as nn
 import jax
@@ -81,9 +84,10 @@ def test_memory_of_the_state_whole_and_per_device():
     memory = {name: (whole, part) for name, whole, part in found["memory of the state in bytes"]}
     kernel = INPUTS * 1024 * 4
     assert memory["params"] == memory["ema"] == (f"{kernel:,}", f"{kernel // 4:,}")
-    adam = 2 * kernel + 2 * 4  # two moments, and the counters of the rule and its schedule
-    assert memory["opt_state"] == (f"{adam:,}", f"{2 * kernel // 4 + 8:,}")
-    counters = 4 * 4  # step, cursor and the two of the guard
+    # Two moments, the counters of the rule and its schedule, and the scale of the learning rate.
+    adam = 2 * kernel + 3 * 4
+    assert memory["opt_state"] == (f"{adam:,}", f"{2 * kernel // 4 + 12:,}")
+    counters = 8 * 4  # step, cursor and the six of the guard
     assert memory["total"][0] == f"{2 * kernel + adam + counters:,}"
 
 
@@ -173,3 +177,66 @@ def test_the_least_squares_above_cannot_be_compiled():
     key = jax.random.key(0)
     with pytest.raises(NotImplementedError, match="only_traced"):
         jax.jit(made.step)(made.init(key), {"x": jnp.zeros((16, INPUTS))}, key)
+
+
+def small_gpt(**changed):
+    network = dict(dim=64, layers=1, heads=4)
+    algorithm = dict(name="attention", network="Transformer", network_args=network)
+    config = dict(algorithm=algorithm, data=dict(name="tiny_runs:words"), batch_size=64)
+    text = describe.report(build.configured(config | changed), compiled=True)
+    parts = [part.split("\n") for part in text.split("\n\n")]
+    return {title: [re.split(r"\s{2,}", line.strip()) for line in lines] for title, *lines in parts}
+
+
+def test_a_compiled_step_is_told_beside_the_least_it_can_do_with():
+    found = small_gpt(mesh=dict(data=2, fsdp=4, tensor=1))
+    step = found["compiled step on each device of the mesh data 2, fsdp 4, tensor 1"]
+    memory = {name: int(size.replace(",", "")) for name, size in found["its memory in bytes"]}
+    state = {name: number for name, _, number in found["memory of the state in bytes"]}
+    assert f"{memory['parameters']:,}" == state["params"]
+    assert f"{memory['optimiser']:,}" == state["opt_state"]
+    assert memory["batch"] == 64 * 9 * 4 / 8  # tokens i32 [64, 9], of which a device has an eighth
+    assert memory["activations and gathered weights"] > 0
+    collectives, least = (
+        found["its collectives in bytes"],
+        found["the least that the mesh can do with"],
+    )
+    kinds = {(kind, axes) for kind, axes, *_ in collectives[1:-1]}
+    assert {("all-gather", "fsdp"), ("reduce-scatter", "fsdp"), ("all-reduce", "data")} <= kinds
+    for table in (collectives, least):
+        numbers = [[int(n.replace(",", "")) for n in row[-3:]] for row in table[1:]]
+        assert [sum(column) for column in zip(*numbers[:-1], strict=True)][:2] == numbers[-1][:2]
+    ratio = float(re.search(r"([\d.]+) times the least", step[2][2])[1])
+    assert 1 <= ratio < 1.1
+    assert number(step, "FLOPs") < 1.3 * number(step, "its share")
+
+
+def test_parameters_are_told_by_the_rules_of_the_config():
+    own = (("ffn/in/kernel$", ("tensor", None)),)
+    mesh = dict(data=1, fsdp=2, tensor=4)
+    found = small_gpt(mesh=mesh, sharding="tensor_parallel", sharding_rules=own)
+    where = {row[0]: row[-1] for row in found["parameters"]}
+    assert where["model/blocks_0/ffn/in/kernel"] == "P('tensor', None)"
+    assert where["model/blocks_0/ffn/out/kernel"] == "P('tensor', 'fsdp')"
+    least = found["the least that the mesh can do with"]
+    assert ["all-reduce", "tensor"] in [row[:2] for row in least]
+
+
+def test_only_what_jit_runs_can_be_told_compiled():
+    with pytest.raises(ValueError, match=r"--describe=compiled: config\.parallel = 'pmap'"):
+        small_gpt(parallel="pmap")
+
+
+def test_a_mesh_larger_than_the_machine_is_simulated():
+    code = (
+        "from aigc_jax import build, describe; mesh = dict(data=8, fsdp=4, tensor=1);"
+        "config = dict(algorithm=dict(name='vae'), data=dict(name='digits'), mesh=mesh);"
+        "print(describe.report(build.configured(config), compiled=True))"
+    )
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    root = pathlib.Path(train.__file__).parent
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True
+    )
+    assert "32 x cpu" in done.stdout, done.stderr
+    assert "compiled step on each device of the mesh data 8, fsdp 4, tensor 1" in done.stdout

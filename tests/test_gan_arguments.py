@@ -3,7 +3,7 @@
 import commands
 import pytest
 
-from aigc_jax import build, config
+from aigc_jax import build, config, identity
 from aigc_jax.data import points
 
 METHODS = ("ns", "ns_r1", "rp_r1r2", "wgan_gp", "pac2")
@@ -23,7 +23,7 @@ def test_every_method_is_a_game_that_differs_in_loss_penalties_and_packs_alone(n
     for method in METHODS:
         found = configured(name, method)
         build.run(found, build.describe_data(found))
-        keys = (line.split(":")[0] for line in config.differences(default, found))
+        keys = (line.split(":")[0] for line in identity.differences(default, found))
         changed |= {".".join(key.split(".")[:2]) for key in keys}
     assert changed == {"algorithm.loss", "algorithm.penalties", "algorithm.pack"}
 
@@ -40,7 +40,7 @@ def test_penalties_are_those_of_the_papers_coordinates(name):
 def test_packs_are_all_that_an_argument_changes_of_stacked_mnist():
     for one, other in (("", "pac2"), ("cpu", "cpu_pac2")):
         pair = configured("gan_stacked", one), configured("gan_stacked", other)
-        assert config.differences(*pair) == ["algorithm.pack: 1 -> 2"]
+        assert identity.differences(*pair) == ["algorithm.pack: 1 -> 2"]
         for found in pair:
             build.run(found, build.describe_data(found))
 

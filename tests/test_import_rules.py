@@ -21,7 +21,7 @@ READERS = "numpy PIL sklearn tokenizers tensorflow_datasets grain"
 RULES = {
     "core": LINEN,
     "config": "",
-    "guard": "jax .core",
+    "guard": "jax numpy .core .optim",
     "schedules": LINEN,
     "preprocess": LINEN,
     "layers.*": f"{LINEN} .layers.*",
@@ -42,23 +42,34 @@ RULES |= {
     "health": "",
     "feed": "jax numpy .data.*",
     "log": "tensorboardX",
-    "launch": "jax",
+    "launch": "jax .failure .launchers",
+    "launchers": "",
+    "lock": "jax .failure",
+    "failure": "jax",
+    "identity": "",
+    "digests": "jax numpy .core",
+    "retention": "jax .core",
+    "stored": "jax numpy orbax .core .digests",
+    "saving": "jax numpy orbax .core .retention .stored",
+    "checks": "jax .config .core",
+    "rollback": "jax numpy .build .checkpoint .core .guard .log .parallel .start",
+    "start": "jax .build .checkpoint .core .finetune .parallel .sharding",
     "flops": "jax numpy",
     "names": "jax flax .config",
     "optim": "jax optax .core .schedules",
     "compiling": "jax",
     "parallel": "jax .compiling .core",
-    "checkpoint": "jax numpy orbax .core",
-    "workdir": "jax .checkpoint .config .core .data.*",
+    "checkpoint": "jax numpy .core .retention .saving .stored",
+    "workdir": "jax .checkpoint .core .data.* .identity",
     "finetune": "jax .checkpoint .core .data.*",
-    "build": "jax numpy .config .core .data.* .guard .names .optim .preprocess .schedules",
-    "samples": "jax numpy .build .compiling .config .core .data.* .log .media.*",
+    "build": "jax numpy .checks .config .core .data.* .guard .names .optim .preprocess .schedules",
+    "samples": "jax numpy .build .compiling .config .core .data.* .identity .log .media.*",
     "describe": "jax flax numpy .build .config .core .finetune .flops .names .parallel .schedules",
-    "loop": "jax numpy .build .checkpoint .config .core .data.* .feed .finetune .guard .health"
-    " .launch .log .parallel .samples .workdir",
+    "loop": "jax numpy .build .checkpoint .checks .config .core .data.* .failure .feed .finetune"
+    " .guard .health .launch .lock .log .parallel .rollback .samples .start .workdir",
     "evaluation.*": "jax flax numpy .build .config .core .data.* .describe .evaluation.* .feed"
     " .media.* .metrics.* .names .parallel .preprocess .samples",
-    "evaluate": ".build .checkpoint .config .data.* .evaluation.* .launch .loop .media.* .parallel"
+    "evaluate": ".build .checkpoint .config .data.* .evaluation.* .launch .media.* .parallel .start"
     " .workdir",
 }
 # Packages without which the other parts of the project work, or that are slow to import.

@@ -1,12 +1,15 @@
-"""A process that keeps freed memory touches no new pages in later calls of a program."""
+"""Freed memory is kept, so that later calls touch no new pages; signals become a question."""
 
 import ctypes
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
 import pytest
+
+from aigc_jax import launch
 
 # On one core: with several, threads may have heaps of their own, which shrink all the same.
 PROGRAM = """
@@ -43,3 +46,14 @@ def test_scratch_memory_is_kept_between_calls():
     without, kept = new_pages(""), new_pages("launch.keep_freed_memory()")
     assert without > 10_000  # more than 32 MiB of scratch, in pages of 4 KiB, three times
     assert kept < without / 20
+
+
+def test_a_stop_request_is_a_question_and_a_second_interrupt_is_not():
+    before = signal.getsignal(signal.SIGTERM)
+    with launch.stop_requests() as stop_requested:
+        assert not stop_requested(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop_requested(2)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGTERM) is before

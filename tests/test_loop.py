@@ -16,13 +16,7 @@ from aigc_jax import checkpoint
 from aigc_jax.log import __doc__ as log_doc
 
 HERE = __name__
-BAD_STEP = 6  # counted from 1, as rows and messages do
 traces = []
-
-
-def not_a_number(value, *, steps):
-    """A weight that is NaN in update `BAD_STEP`."""
-    return lambda step: jnp.where(step + 1 == BAD_STEP, jnp.nan, value)
 
 
 def counted(value, *, steps):
@@ -45,41 +39,15 @@ def test_the_step_is_traced_once_for_a_whole_run(tmp_path, per_call):
     assert checkpoint.steps(tmp_path) == [6, 8]
 
 
-# Update 6 is not finite. What is seen first depends on when metrics are read, not on what happened.
-@pytest.mark.parametrize(("log_every", "save_every"), [(1, 2), (7, 4), (2, 5)])
-def test_a_metric_that_is_not_finite_stops_the_run(tmp_path, capsys, log_every, save_every):
-    plan = ("steps=20", "eval_every=20", f"log_every={log_every}", f"save_every={save_every}")
-    schedule = f"algorithm.beta_schedule={HERE}:not_a_number"
-    assert commands.train(tmp_path, "vae", *plan, schedule) == 1
-    said = capsys.readouterr().err
-    assert "metric beta" in said
-    assert f"step {BAD_STEP}" in said
-    kept = checkpoint.steps(tmp_path)
-    assert kept[-1] == (BAD_STEP - 1) // save_every * save_every
-    # At most one row more is written, which says what share of its steps was not finite.
-    rows = commands.rows(tmp_path)
-    assert [row["nonfinite_share"] > 0 for row in rows] == [r["step"] >= BAD_STEP for r in rows]
-    assert sum(row["step"] >= BAD_STEP for row in rows) <= 1
-    assert all(math.isfinite(v) for row in rows for v in row.values() if isinstance(v, float))
-    arrays = checkpoint.read_arrays(tmp_path)
-    assert all(jnp.isfinite(v).all() for k, v in arrays.items() if k.startswith(("params", "ema")))
-
-
-def test_a_parameter_that_is_not_finite_stops_the_run(tmp_path, capsys):
-    schedule = f"optimizer.model.learning_rate_schedule={HERE}:not_a_number"
-    assert commands.train(tmp_path, "vae", "steps=8", schedule) == 1
-    expected = rf"params/\S+ was not finite at step {BAD_STEP}\b"
-    assert re.search(expected, capsys.readouterr().err)
-    assert checkpoint.steps(tmp_path)[-1] == BAD_STEP - 2
-
-
-def test_a_huge_learning_rate_stops_the_run(tmp_path, capsys):
-    assert commands.train(tmp_path, "vae", "optimizer.model.learning_rate=1e30") == 1
+def test_a_huge_learning_rate_stops_the_run_and_is_never_saved(tmp_path, capsys):
+    streak = ("max_bad_steps=1", "max_rollbacks=1", "optimizer.model.learning_rate=1e30")
+    assert commands.train(tmp_path, "vae", *streak) == 1
     assert "was not finite at step" in capsys.readouterr().err
     rows = commands.rows(tmp_path)
-    for row in rows:
-        assert all(math.isfinite(v) for v in row.values() if isinstance(v, float))
-    assert rows[-1]["nonfinite_share"] > 0
+    assert all(math.isfinite(v) for row in rows for v in row.values() if isinstance(v, float))
+    assert any(row.get("nonfinite_share", 0) > 0 for row in rows)
+    arrays = checkpoint.read_arrays(tmp_path)
+    assert all(jnp.isfinite(v).all() for k, v in arrays.items() if k.startswith(("params", "ema")))
 
 
 DOCUMENTED = {

@@ -1,7 +1,11 @@
 """One device equals eight however they are arranged, and parameters really are divided."""
 
+import pathlib
+import socket
+import subprocess
+import sys
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_runs
@@ -76,35 +80,6 @@ def test_a_device_holds_its_share_of_a_divided_state_alone():
     assert of_one(divided) == small + large // 8
 
 
-@pytest.mark.parametrize(
-    ("shape", "spec"),
-    [
-        ((64, 32), P("fsdp", None)),
-        ((32, 64), P(None, "fsdp")),
-        ((63, 32), P(None, "fsdp")),
-        ((5, 5, 16, 64), P(None, None, None, "fsdp")),
-        ((1023,), P()),
-        ((63, 33), P()),
-        ((1000,), P()),
-        ((), P()),
-    ],
-)
-def test_the_largest_axis_that_divides_is_split(shape, spec):
-    mesh = parallel.make_mesh({"data": 2, "fsdp": 4, "tensor": 1})
-    found = parallel.fully_sharded(shape, mesh)
-    assert found == spec
-    without = parallel.make_mesh({"data": 8, "fsdp": 1, "tensor": 1})
-    assert parallel.fully_sharded(shape, without) == P()
-
-
-def test_rules_go_by_the_first_path_that_matches():
-    mesh = parallel.make_mesh({"data": 1, "fsdp": 8, "tensor": 1})
-    shapes = {"net": {"kernel": jnp.zeros((64, 64)), "bias": jnp.zeros((64, 64))}}
-    rules = (("bias$", P()), ("kernel", lambda shape, mesh: P("tensor")))
-    found = parallel.state_shardings(shapes, mesh, rules)["net"]
-    assert (found["bias"].spec, found["kernel"].spec) == (P(), P("tensor"))
-
-
 def test_many_steps_in_one_call_equal_as_many_calls():
     results = []
     for steps_per_call in (1, 4):
@@ -168,7 +143,7 @@ def test_a_mesh_takes_what_remains(sizes, shape):
 
 @pytest.mark.parametrize("sizes", [(9, 1, 1), (-1, -1, 1), (-1, 3, 1), (0, 1, 1), (-2, 1, 1)])
 def test_a_mesh_that_cannot_be_is_refused(sizes):
-    with pytest.raises(ValueError, match=r"config\.mesh = .*8 devices"):
+    with pytest.raises(ValueError, match=r"config\.mesh = .*8 devices of 1 process"):
         parallel.make_mesh(dict(zip(parallel.AXES, sizes, strict=True)))
 
 
@@ -177,10 +152,70 @@ def test_evaluation_counts_weights_and_leaves_filling_out():
     value = lambda state, batch, key: {"v": batch["v"], "weight": batch["w"]}
     algorithm = core.Algorithm(None, None, value, None)
     mesh = parallel.make_mesh({"data": 4, "fsdp": 1, "tensor": 1})
+    shardings = parallel.state_shardings(core.new_state({}, {}), mesh)
     evaluate = parallel.compile_eval(
-        algorithm, lambda key, raw: raw, lambda arrays, item: item, mesh, parallel.replicated(mesh)
+        algorithm, lambda key, raw: raw, lambda arrays, item: item, mesh, shardings
     )
     item = {"v": np.float32([1, 2, 4, np.nan]), "w": np.float32([1, 0.5, 2, 1])}
     weight = np.float32([1, 1, 1, 0])
     total, count = evaluate(core.new_state({}, {}), {}, item, weight, jax.random.key(0))["v"]
     assert (float(total), float(count)) == (1 + 1 + 8, 3.5)
+
+
+@pytest.mark.parametrize("sizes", [(8, 1, 1), (2, 2, 2), (1, 1, 8)])
+def test_a_batch_comes_back_from_the_rows_of_a_process(sizes):
+    """One process holds all rows; several are in the next test."""
+    mesh = parallel.make_mesh(dict(zip(parallel.AXES, sizes, strict=True)))
+    where = parallel.batched(mesh, axis=1)
+    x = np.arange(3 * 16 * 2).reshape(3, 16, 2)
+    rows = parallel.rows_of_process(where, x.shape)
+    assert rows.tolist() == list(range(16))
+    found = parallel.batch_from_rows({"x": x, "y": x[..., 0]}, rows, where)
+    assert found["x"].sharding.is_equivalent_to(where, 3)
+    assert (np.asarray(found["x"]) == x).all()
+    assert (np.asarray(found["y"]) == x[..., 0]).all()
+
+
+TWO = """
+import sys
+import jax, numpy as np
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 2)
+jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]), initialization_timeout=60)
+from aigc_jax import parallel
+me, x = jax.process_index(), np.arange(32).reshape(2, 8, 2)
+for sizes, held in (((4, 1, 1), 4), ((1, 2, 2), 4), ((1, 1, 4), 8), ((2, 2, 1), 4)):
+    mesh = parallel.make_mesh(dict(zip(parallel.AXES, sizes)))
+    where = parallel.batched(mesh, axis=1)
+    rows = parallel.rows_of_process(where, x.shape)
+    assert len(rows) == held, (sizes, rows)
+    for found in (parallel.put(x, where), parallel.batch_from_rows(x[:, rows], rows, where)):
+        assert found.shape == x.shape
+        for shard in found.addressable_shards:
+            assert (np.asarray(shard.data) == x[shard.index]).all()
+        whole = jax.jit(lambda x: x, out_shardings=parallel.replicated(mesh))(found)
+        assert (np.asarray(whole) == x).all()
+try:
+    parallel.make_mesh({"data": 2, "fsdp": 1, "tensor": 1})
+except ValueError as error:
+    assert "must use all of the 4 devices of 2 process" in str(error)
+    print("done")
+"""
+
+
+def test_two_processes_put_and_join_what_their_devices_hold():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    root = pathlib.Path(parallel.__file__).parents[1]
+    start = lambda rank: subprocess.Popen(
+        [sys.executable, "-c", TWO, address, str(rank)],
+        cwd=root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for process in [start(0), start(1)]:
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        assert out.endswith("done\n")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny_runs
 
-from aigc_jax import build, checkpoint, core, loop, parallel, samples
+from aigc_jax import build, checkpoint, core, parallel, samples, start
 from aigc_jax.guard import guarded
 
 DATA = {"data": 8}
@@ -44,7 +44,7 @@ def test_every_family_trains_evaluates_samples_and_is_stored(family, tmp_path):
     assert all(len(values) == 3 and np.isfinite(values).all() for values in drawn.values())
     with checkpoint.Writer(tmp_path, 1, "", "min") as writer:
         writer.save(session.state, {}, {})
-    restored = loop.restore(session.run, tmp_path, session.mesh)
+    restored = start.restore(session.run, tmp_path, session.mesh)
     assert tiny_runs.largest_difference(restored, session.state) == 0
     session.state = restored
     assert np.isfinite(session.train(1).popitem()[1]).all()
@@ -77,7 +77,7 @@ def compiled_step(algorithm, mode, steps=1):
 
 
 def test_every_device_draws_noise_of_its_own():
-    step, state = compiled_step(guarded(noisy(None)), "pmap")
+    step, state = compiled_step(guarded(noisy(None), "data"), "pmap")
     run_key = jax.random.key(3)
     drawn = []
     for device in range(8):
@@ -94,7 +94,8 @@ def test_what_is_not_finite_on_any_device_is_noticed():
     def step(state, batch, key):
         return state, {"value": jnp.log(batch["x"].sum())}
 
-    algorithm = guarded(core.Algorithm(lambda key: core.new_state({}, {}), step, None, None))
+    made = core.Algorithm(lambda key: core.new_state({}, {}), step, None, None)
+    algorithm = guarded(made, "data")
     compiled, state = compiled_step(algorithm, "pmap")
     fine = np.ones((1, 8), np.float32)
     broken = np.where(np.arange(8) == 5, -1.0, fine).astype(np.float32)

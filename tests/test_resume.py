@@ -6,7 +6,7 @@ import commands
 import pytest
 from commands import FAMILIES
 
-from aigc_jax import checkpoint, launch, loop
+from aigc_jax import checkpoint, lock, loop
 
 # Four steps are an epoch of the families' data. No interval divides another.
 PLAN = ("steps=8", "save_every=3", "eval_every=5", "log_every=1", "keep_last=9")
@@ -57,7 +57,7 @@ def test_killed_before_in_and_after_a_save_equals_uninterrupted(runs, tmp_path):
 
 
 def test_a_second_process_on_a_workdir_is_refused(tmp_path):
-    with launch.locked(tmp_path):
+    with lock.locked(tmp_path):
         code, said = commands.fresh(command(tmp_path, "vae"))
     assert code == 2
     assert f"--workdir={tmp_path}" in said

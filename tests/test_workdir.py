@@ -1,14 +1,12 @@
 """What a run writes about itself, and which folder belongs to which run."""
 
 import json
-import os
-import signal
 
 import jax
 import pytest
 import tiny_runs
 
-from aigc_jax import build, checkpoint, config, core, launch, parallel, workdir
+from aigc_jax import build, checkpoint, core, identity, parallel, workdir
 
 RAW = tiny_runs.ATTENTION | {"data": {"name": "tiny_runs:words"}, "steps": 10}
 
@@ -31,7 +29,7 @@ def test_the_record_says_what_where_and_with_what(record):
     assert set(record) == {
         *("config", "digest", "commit", "versions", "device", "data", "tokenizer")
     }
-    assert record["digest"] == config.digest(build.complete(RAW))
+    assert record["digest"] == identity.digest(build.complete(RAW))
     assert record["versions"]["jax"] == jax.__version__
     assert record["versions"]["python"].startswith("3.")
     assert record["device"] == "8 x cpu"
@@ -94,35 +92,3 @@ def test_the_first_lines_say_devices_parameters_batch_data_and_place(tmp_path, r
         assert part in said
     assert "words: train 48, validation 21; evaluated on validation" in said
     assert str(tmp_path) in said
-
-
-def test_a_workdir_is_held_until_it_is_let_go(tmp_path):
-    again = lambda: launch.locked(tmp_path / "run")
-    with (
-        launch.locked(tmp_path / "run"),
-        pytest.raises(ValueError, match=rf"--workdir=.*process {os.getpid()} is training there"),
-        again(),
-    ):
-        pass
-    with again():
-        pass
-
-
-def test_a_workdir_that_cannot_be_written_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    with (
-        pytest.raises(ValueError, match=r"--workdir=.*/file/run: cannot be written"),
-        launch.locked(tmp_path / "file" / "run"),
-    ):
-        pass
-
-
-def test_a_stop_request_is_a_question_and_a_second_interrupt_is_not():
-    before = signal.getsignal(signal.SIGTERM)
-    with launch.stop_requests() as asked:
-        assert not asked()
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert asked()
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-    assert signal.getsignal(signal.SIGTERM) is before

@@ -196,7 +196,7 @@ class Session:
 
     def evaluate(self):
         """The averages over the evaluation split."""
-        return loop.evaluate(self.run, self.data, self.compiled, self.state)
+        return loop.evaluate(self.run, self.compiled, self.state)
 
 
 def largest_difference(a, b):

@@ -51,4 +51,4 @@ def cached(
         with exclusive(folder.parent / f".{folder.name}.lock"):
             if not folder.is_dir():
                 _write(folder, make())
-    return {path.stem: np.load(path) for path in sorted(folder.glob("*.npy"))}
+    return {path.stem: np.load(path, allow_pickle=False) for path in sorted(folder.glob("*.npy"))}

@@ -77,10 +77,16 @@ def own_file(path: pathlib.Path) -> Corpus:
     """A UTF-8 text file; the last 10 % of its characters are for validation.
 
     Raises:
-      ValueError: the file cannot be read or is not UTF-8; names the offset of the first bad byte.
+      ValueError: the file cannot be read, is not UTF-8 or holds NUL; names the offset of the first
+        bad byte.
     """
     try:
         raw = path.read_bytes()
+        if b"\0" in raw:
+            raise ValueError(
+                f"data.name = {str(path)!r}: byte 0x00 at offset {raw.index(0)} is NUL, which no "
+                f"text has; accepted is UTF-8 text. {_advice(path)}"
+            )
         text = raw.decode("utf-8")
     except OSError as error:
         raise ValueError(
@@ -90,11 +96,15 @@ def own_file(path: pathlib.Path) -> Corpus:
     except UnicodeDecodeError as error:
         raise ValueError(
             f"data.name = {str(path)!r}: byte {raw[error.start]:#04x} at offset {error.start} is "
-            f"not UTF-8 ({error.reason}); accepted is UTF-8 text"
+            f"not UTF-8 ({error.reason}); accepted is UTF-8 text. {_advice(path)}"
         ) from error
     cut = len(text) * 9 // 10
     fingerprint = {"sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw)}
     return Corpus(text[:cut], text[cut:], fingerprint)
+
+
+def _advice(path: pathlib.Path) -> str:
+    return f"python -m aigc_jax.data.clean {path} --out=CLEAN writes a copy without such lines"
 
 
 def python_text(root: pathlib.Path) -> Corpus:

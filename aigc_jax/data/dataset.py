@@ -21,6 +21,7 @@ class Info(NamedTuple):
     num_classes: int = 0  # 0: no labels
     vocab: int = 0  # 0: no tokens
     fingerprint: Mapping[str, Any] = {}  # what identifies the content: sha256, size, version
+    rejected: int = 0  # files left out because they can't be used
 
 
 class Split(NamedTuple):

@@ -15,8 +15,8 @@ import numpy as np
 
 from aigc_jax.data import builders, cache
 from aigc_jax.data.dataset import Dataset, Info, Split, rows
+from aigc_jax.data.image_file import MODES
 
-MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's name for C channels
 CHUNK = 1024  # examples read at a time: array_record reads many much faster than one by one
 
 
@@ -26,11 +26,13 @@ class Origin(NamedTuple):
     `open()` gives the splits "train" and `info.eval_split`, sequences of raw examples, of which
     "image" is uint8 [H, W, C].
     `state` is a JSON value that changes when the content may have changed.
+    `note` is what a user should know of the set before it is used, "" is nothing.
     """
 
     info: Info
     open: Callable[[], Mapping[str, Sequence[Mapping[str, Any]]]]
     state: Any
+    note: str = ""
 
 
 def known(name: str, manual_dir: str | os.PathLike | None, data_dir: str | os.PathLike) -> Origin:
@@ -150,6 +152,8 @@ def load(
 
     Arrays are cached under `data_dir`, so that only the first call opens the origin.
     """
+    if origin.note:
+        print(origin.note, flush=True)
     info = describe(origin, image_size, channels, limit)
     names = ("train", info.eval_split)
 

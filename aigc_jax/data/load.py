@@ -27,6 +27,7 @@ def options(
     limit: int | None = None,
     transpose: int = 0,
     max_memory_gib: float = 1.0,
+    max_rejected: float = 0.01,
 ) -> dict[str, Any]:
     """The data section of a config, checked and completed.
 
@@ -45,6 +46,7 @@ def options(
       transpose: training pieces of music come in their own key and in those up to so many
         semitones below and above it.
       max_memory_gib: images that take more than this decoded are streamed.
+      max_rejected: share of the files of a folder that may be unusable; they are left out.
 
     Raises:
       ValueError: names the key, its value and what is accepted.
@@ -59,6 +61,12 @@ def options(
         raise ValueError(f"data.channels = {channels!r}: accepted are {sorted(images.MODES)}")
     if not isinstance(transpose, int) or not 0 <= transpose <= 12:
         raise ValueError(f"data.transpose = {transpose!r}: accepted are 0 to 12 semitones")
+    number = isinstance(max_rejected, int | float) and not isinstance(max_rejected, bool)
+    if not number or not 0 <= max_rejected <= 1:
+        raise ValueError(
+            f"data.max_rejected = {max_rejected!r}: accepted is the share of a folder's files that "
+            "may be unusable, from 0 to 1"
+        )
     config["manual_dir"] = manual_dir or os.environ.get("AIGC_MANUAL_DIR")
     config["data_dir"] = data_dir or ".data"
     return config
@@ -83,7 +91,8 @@ def _image_origin(config: Mapping[str, Any]) -> images.Origin | None:
     if name in builders.SETS:
         return images.known(name, config["manual_dir"], config["data_dir"])
     if name and pathlib.Path(name).is_dir():
-        return folder.origin(name, config["image_size"], config["channels"])
+        chosen = ("image_size", "channels", "max_rejected", "data_dir")
+        return folder.origin(name, **{key: config[key] for key in chosen})
     found = prepared.find(name, config["data_dir"])
     return prepared.origin(name, found, config["image_size"]) if found else None
 
@@ -105,7 +114,7 @@ def _set_of(config: Mapping[str, Any]) -> Any:
 def describe(config: Mapping[str, Any], tokenizer: Any = None) -> Info:
     """What is known of a data set without preparing it: takes milliseconds, downloads nothing.
 
-    Of a folder of images only names, sizes and one header are read.
+    Of a folder of images names, sizes and, the first time, headers are read.
 
     Args:
       config: keywords of `options`.

@@ -27,8 +27,7 @@ def stream(
     cursor: int,
     batch: int,
     batches: int = 1,
-    process_index: int = 0,
-    process_count: int = 1,
+    rows: np.ndarray | None = None,
     threads: int = 4,
     prefetch: int = 4,
 ) -> Iterator[Mapping[str, np.ndarray]]:
@@ -40,30 +39,19 @@ def stream(
       cursor: the first batch.
       batch: examples of a batch over all processes, B.
       batches: consecutive batches in one item, n; row b * n + j is row b of batch cursor + j.
-      process_index: this process gets rows p * B / P .. (p + 1) * B / P - 1 of every batch.
-      process_count: P.
+      rows: of every item, what this process reads of its B * n; None is all. The order does not
+        depend on them, so that any number of processes trains on the same batches.
       threads: that decode items ahead.
       prefetch: items decoded ahead.
 
     Yields:
-      {name: [B * n / P, ...]}
-
-    Raises:
-      ValueError: the batch can't be divided over the processes.
+      {name: [len(rows), ...]}
     """
     import grain
 
-    if batch % process_count:
-        raise ValueError(
-            f"batch_size = {batch}: can't be divided over {process_count} processes; "
-            f"accepted are multiples of {process_count}"
-        )
-    rows = batch * batches // process_count
-    mine = slice(process_index * rows, (process_index + 1) * rows)
-
     def item_indices(item: int) -> np.ndarray:
         drawn = step_indices(seed, cursor + item * batches, batch, batches, split.length)
-        return drawn[mine]
+        return drawn if rows is None else drawn[rows]
 
     items = grain.MapDataset.range(sys.maxsize).map(item_indices)
     read = items.map(lambda indices: examples(split, indices))

@@ -101,10 +101,10 @@ def test_images_that_differ_are_named_with_the_option_that_helps(tmp_path):
     write(tmp_path / "own" / "a.png")
     write(tmp_path / "own" / "b.png")
     write(tmp_path / "own" / "c.png", size=(7, 5))
-    with pytest.raises(ValueError, match=r"(?s)\.png is .*c?\.png is .*data\.image_size"):
+    with pytest.raises(ValueError, match=r"c\.png is 7x5 .*most are 6x5 .*data\.image_size"):
         load(tmp_path / "own", tmp_path)
     write(tmp_path / "own" / "c.png", mode="RGB")
-    with pytest.raises(ValueError, match=r"channels and .*data\.channels"):
+    with pytest.raises(ValueError, match=r"c\.png has 3 channels .*have 1 .*data\.channels"):
         load(tmp_path / "own", tmp_path)
     assert load(tmp_path / "own", tmp_path, channels=3).info.shapes["image"] == (5, 6, 3)
 
@@ -129,7 +129,7 @@ def test_broken_files_are_named(tmp_path):
     whole = (tmp_path / "own" / "1.png").read_bytes()
     for content in (b"not an image", whole[:45]):
         (tmp_path / "own" / "1.png").write_bytes(content)
-        with pytest.raises(ValueError, match=r"image file .*1\.png"):
+        with pytest.raises(ValueError, match=r"1 of 3 files .*: 1\.png can't be"):
             load(tmp_path / "own", tmp_path)
 
 

@@ -166,7 +166,8 @@ def test_defaults_come_from_the_environment_and_the_current_folder(monkeypatch):
     ("key", "value"),
     [
         *[("image_size", 0), ("image_size", "8"), ("limit", -1), ("transpose", -1)],
-        *[("channels", 2), ("context", 1.5)],
+        *[("channels", 2), ("context", 1.5), ("max_rejected", -0.1), ("max_rejected", 1.5)],
+        *[("max_rejected", True), ("max_rejected", "0.1")],
     ],
 )
 def test_bad_values_are_refused_by_key(key, value):

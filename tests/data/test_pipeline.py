@@ -47,10 +47,8 @@ def lazy():
 @pytest.mark.parametrize("processes", [1, 2, 4])
 def test_two_epochs_equal_the_order_for_any_process_count(make, processes):
     count = 2 * N // B + 1
-    parts = [
-        ids(make(), count, cursor=0, process_index=p, process_count=processes)
-        for p in range(processes)
-    ]
+    shares = np.split(np.arange(B), processes)
+    parts = [ids(make(), count, cursor=0, rows=share) for share in shares]
     expected = np.stack([indices(4, cursor, B, N) for cursor in range(count)])
     np.testing.assert_array_equal(np.concatenate(parts, axis=1), expected)
     epochs = np.concatenate(parts, axis=1).reshape(-1)[: 2 * N].reshape(2, N)
@@ -59,18 +57,16 @@ def test_two_epochs_equal_the_order_for_any_process_count(make, processes):
 
 @pytest.mark.parametrize("processes", [1, 2, 4])
 def test_items_of_several_batches_equal_the_interleaved_order(processes):
-    parts = [
-        ids(lazy(), 4, cursor=5, batches=3, process_index=p, process_count=processes)
-        for p in range(processes)
-    ]
+    shares = np.split(np.arange(3 * B), processes)
+    parts = [ids(lazy(), 4, cursor=5, batches=3, rows=share) for share in shares]
     expected = np.stack([step_indices(4, 5 + 3 * i, B, 3, N) for i in range(4)])
     np.testing.assert_array_equal(np.concatenate(parts, axis=1), expected)
 
 
 def test_a_process_has_the_same_rows_of_every_batch():
-    several = ids(lazy(), 1, cursor=2, batches=3, process_index=1, process_count=2)[0]
+    several = ids(lazy(), 1, cursor=2, batches=3, rows=np.arange(3 * B // 2, 3 * B))[0]
     for j in range(3):
-        one = ids(lazy(), 1, cursor=2 + j, process_index=1, process_count=2)[0]
+        one = ids(lazy(), 1, cursor=2 + j, rows=np.arange(B // 2, B))[0]
         np.testing.assert_array_equal(several[j::3], one)
 
 
@@ -100,6 +96,9 @@ def test_errors_of_a_reader_reach_the_caller():
         ids(Split(N, source=Broken()), 1, cursor=0)
 
 
-def test_a_batch_that_processes_can_not_share_is_refused():
-    with pytest.raises(ValueError, match="batch_size = 8: .* 3 processes"):
-        stream(held(), seed=0, cursor=0, batch=B, process_count=3)
+def test_a_process_reads_its_own_rows_alone():
+    """Here those of two shares that are not neighbours."""
+    split, mine = lazy(), np.array([1, 2, 6])
+    found = ids(split, 1, cursor=3, rows=mine)[0]
+    np.testing.assert_array_equal(found, indices(4, 3, B, N)[mine])
+    assert len(split.source.asked) % len(mine) == 0

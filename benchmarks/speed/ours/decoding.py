@@ -1,6 +1,6 @@
 """Our decoding workload: whole generations by the project's own sampler, each one compiled call."""
 
-from aigc_jax import build, loop, parallel, samples
+from aigc_jax import build, parallel, samples, start
 from benchmarks.speed import arrays
 from benchmarks.speed.ours import attention, program
 from benchmarks.speed.timed import Timed
@@ -23,7 +23,7 @@ def generate(
     config = program.configured(made, precision)
     info = program.dataset_of_tokens(arrays.tokens(vocab), vocab, context).info
     run = build.run(config, info)
-    state = loop.first_state(run, parallel.make_mesh(config["mesh"]))
+    state = start.first_state(run, parallel.make_mesh(config["mesh"]))
     draw = samples.sampler(run.algorithm, 0, {"max_tokens": tokens}, batch)
 
     def steps(n: int) -> None:

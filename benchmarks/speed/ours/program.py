@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from aigc_jax import build, core, feed, loop, parallel
+from aigc_jax import build, core, feed, loop, parallel, start
 from aigc_jax.data import tokenizers
 from aigc_jax.data.dataset import Dataset, Info, Split, rows
 from aigc_jax.data.windows import compact, eval_windows, train_windows
@@ -81,7 +81,7 @@ def timed(
     mesh = parallel.make_mesh(config["mesh"])
     dataset = _on(mesh, dataset)
     calls = {size: _caller(run, dataset, mesh, size) for size in (steps, 1)}
-    held = {"state": loop.first_state(run, mesh)}  # what one call of `advance` leaves to the next
+    held = {"state": start.first_state(run, mesh)}  # what one call of `advance` leaves to the next
 
     def advance(count: int) -> None:
         for size, call in calls.items():

@@ -1,0 +1,237 @@
+"""Reading one checkpoint: judged before it is believed, and never executed.
+
+Format 2 is an Orbax composite of `state`, arrays without compression, and `meta`, JSON:
+{"format", "run": what was passed, "metrics", "leaves": {path: {"digest", "shape", "dtype"}},
+"sha256": of all the others as sorted JSON}.
+"""
+
+import contextlib
+import hashlib
+import json
+import math
+import pathlib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from aigc_jax import digests
+from aigc_jax.core import PyTree, path_name
+
+FORMAT = 2
+LISTED = 20  # differences that an error spells out
+LARGEST_META = 1 << 28  # bytes
+# What Orbax's errors say when the machine, not the checkpoint, is to blame.
+INNOCENT = ("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "Out of memory", "allocating")
+# What JSON that is not ours makes Python say.
+UNREADABLE = (OSError, LookupError, TypeError, AttributeError, RecursionError) + (
+    json.JSONDecodeError,
+    UnicodeDecodeError,
+)
+
+
+class DamagedError(ValueError):
+    """What is on the disk is not what was written, or was not written by this project."""
+
+
+def sha256(content: Any) -> str:
+    """Of JSON content, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def meta_of(run: Mapping, metrics: Mapping, state: PyTree) -> dict[str, Any]:
+    """The `meta` of a state; several processes call it together."""
+    found = digests.of(state)
+    described = described_leaves(state)
+    leaves = {name: {"digest": digests.text(found[name])} | described[name] for name in described}
+    content = {"format": FORMAT, "run": dict(run), "metrics": dict(metrics), "leaves": leaves}
+    content = json.loads(json.dumps(content))
+    return content | {"sha256": sha256(content)}
+
+
+def described_leaves(tree: PyTree) -> dict[str, dict[str, Any]]:
+    """{path: {"shape", "dtype"}} of every leaf, abstract or not."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {path_name(p): {"shape": list(x.shape), "dtype": str(x.dtype)} for p, x in leaves}
+
+
+def read_meta(path: pathlib.Path) -> dict[str, Any]:
+    """The `meta` of the checkpoint at `path`, checked.
+
+    Raises:
+      DamagedError: if it is missing, not JSON, or not what its sha256 says.
+      ValueError: if it is whole but of another format.
+    """
+    refuse_links(path)
+    file = path / "meta" / "metadata"
+    try:
+        if file.stat().st_size > LARGEST_META:
+            raise DamagedError(f"{file}: is larger than {LARGEST_META:,} bytes")
+        meta = json.loads(file.read_bytes())
+        content = {key: meta[key] for key in meta if key != "sha256"}
+        if sha256(content) != meta["sha256"]:
+            _refuse_older(file, meta)
+            raise DamagedError(f"{file}: is damaged, for its sha256 is not the stored one")
+        if meta["format"] != FORMAT:
+            raise ValueError(f"{file}: has format {meta['format']}, not {FORMAT}")
+        _check_leaves(file, meta["leaves"])
+    except (DamagedError, PermissionError):
+        raise
+    except UNREADABLE as error:
+        raise DamagedError(f"{file}: is damaged ({first_line(error)})") from None
+    return meta
+
+
+def _refuse_older(file: pathlib.Path, meta: Mapping[str, Any]) -> None:
+    if meta.get("format") == 1 and sha256(meta.get("run")) == meta["sha256"]:
+        raise ValueError(
+            f"{file}: has format 1, not {FORMAT}; read it with the commit that wrote it "
+            f"({meta['run'].get('commit', 'unknown')}) or train again"
+        )
+
+
+def _check_leaves(file: pathlib.Path, leaves: Mapping[str, Mapping]) -> None:
+    for name, leaf in leaves.items():
+        sizes, dtype = leaf["shape"], leaf["dtype"]
+        if not all(type(size) is int and 0 <= size < 2**63 for size in sizes):
+            raise DamagedError(f"{file}: {name} has the shape {str(sizes)[:80]}")
+        if not re.fullmatch("[a-z0-9_]+", dtype) or np.dtype(dtype).hasobject:
+            raise DamagedError(f"{file}: {name} has the dtype {dtype[:80]!r}")
+        parts = name.split("/")
+        if any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in parts):
+            raise DamagedError(f"{file}: {name[:80]!r} is no name of a leaf")
+
+
+def refuse_links(path: pathlib.Path) -> None:
+    """A checkpoint is a folder of plain files.
+
+    Raises:
+      DamagedError: if it is or holds a link, which may lead anywhere, or a special file.
+    """
+    for inside in (path, *path.rglob("*")):
+        if inside.is_symlink() or not (inside.is_file() or inside.is_dir()):
+            raise DamagedError(f"{inside}: is neither a plain file nor a folder")
+
+
+def check_target(path: pathlib.Path, stored: Mapping[str, Mapping], target: PyTree) -> None:
+    """Whether a checkpoint holds exactly the leaves of `target`.
+
+    Raises:
+      ValueError: listing what is missing, what is extra, and what has another shape or dtype.
+    """
+    wanted, lines = described_leaves(target), []
+    text = lambda leaf: f"{leaf['dtype']}{leaf['shape']}"
+    for name in sorted(wanted.keys() | stored.keys()):
+        here, there = wanted.get(name), stored.get(name)
+        if there is None:
+            lines.append(f"{name}: missing there, {text(here)} here")
+        elif here is None:
+            lines.append(f"{name}: {text(there)} there, not a part of this run")
+        elif text(here) != text(there):
+            lines.append(f"{name}: {text(there)} there, {text(here)} here")
+    if lines:
+        more = [f"and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
+        raise ValueError(
+            f"{path}: is the state of another run; {len(lines)} of its leaves differ:\n  "
+            + "\n  ".join(lines[:LISTED] + more)
+        )
+
+
+def read_state(path: pathlib.Path, leaves: Mapping[str, Mapping], target: PyTree) -> PyTree:
+    """The state at `path` laid out as `target`; what is read is not compared with its digests yet.
+
+    Raises:
+      DamagedError: if it cannot be read, or is not the arrays that `leaves` describes.
+    """
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+
+    def place(leaf):
+        where = getattr(leaf, "sharding", None) or here
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
+
+    target = jax.tree.map(place, target)
+    with _reader(path) as reader:
+        _check_arrays(path, leaves, reader)
+        arguments = ocp.checkpoint_utils.construct_restore_args(target)
+        return reader.restore(
+            path / "state", args=ocp.args.PyTreeRestore(target, restore_args=arguments)
+        )
+
+
+def read_arrays(path: pathlib.Path, leaves: Mapping[str, Mapping]) -> dict[str, np.ndarray]:
+    """{path: array} of the state at `path`, compared with its digests, whatever the run was.
+
+    Raises:
+      DamagedError: if it cannot be read, or is not the arrays that `leaves` describes.
+    """
+    with _reader(path) as reader:
+        found = _check_arrays(path, leaves, reader)
+        arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), found)
+        tree = reader.restore(path / "state", args=ocp.args.PyTreeRestore(restore_args=arguments))
+    check_digests(path, leaves, tree)
+    named = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {path_name(where): np.asarray(leaf) for where, leaf in named}
+
+
+@contextlib.contextmanager
+def _reader(path: pathlib.Path) -> Iterator[ocp.PyTreeCheckpointHandler]:
+    """Orbax's reader for this process alone, which waits for no other; its errors are damage.
+
+    Of what is too large for the memory, or may not be read, nothing is known: those pass.
+    """
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=jax.process_index(), active_processes={jax.process_index()}
+    )
+    try:
+        with contextlib.closing(ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)) as it:
+            yield it
+    except (DamagedError, MemoryError, PermissionError):
+        raise
+    except Exception as error:  # Orbax raises many kinds for damaged files
+        if any(word in str(error) for word in INNOCENT):
+            raise
+        raise DamagedError(f"{path}: is damaged ({first_line(error)})") from error
+
+
+def check_digests(path: pathlib.Path, leaves: Mapping[str, Mapping], tree: PyTree) -> None:
+    """Whether arrays are the ones that were saved; several processes call it together.
+
+    Raises:
+      DamagedError: naming the first leaf that is not.
+    """
+    for name, digest in digests.of(tree).items():
+        if digests.text(digest) != leaves[name]["digest"]:
+            raise DamagedError(f"{path}: {name} is damaged, for its digest is not the stored one")
+
+
+def _check_arrays(
+    path: pathlib.Path, leaves: Mapping[str, Mapping], reader: ocp.PyTreeCheckpointHandler
+) -> PyTree:
+    """What is known of each array, once all are found to be what `leaves` says.
+
+    Arrays are stored without compression, so together they hold no more bytes than the files.
+    """
+    there = sum(f.stat().st_size for f in (path / "state").rglob("*") if f.is_file())
+    bytes_of = lambda leaf: math.prod(leaf["shape"]) * np.dtype(leaf["dtype"]).itemsize
+    promised = sum(map(bytes_of, leaves.values()))
+    if promised > there:
+        raise DamagedError(f"{path}: {promised:,} bytes of arrays in {there:,} bytes of files")
+    tree = reader.metadata(path / "state").tree
+    found = {path_name(p): x for p, x in jax.tree_util.tree_flatten_with_path(tree)[0]}
+    for name in sorted(found.keys() | leaves.keys()):
+        array, said = found.get(name), leaves.get(name)
+        if array is None or said is None:
+            raise DamagedError(f"{path}: {name} is in its arrays or in its meta, but not in both")
+        pieces = array.storage.chunk_shape if array.storage else ()
+        large = any(c > max(size, 1) for c, size in zip(pieces or (), array.shape, strict=False))
+        if [*array.shape] != said["shape"] or str(array.dtype) != said["dtype"] or large:
+            raise DamagedError(f"{path}: {name} is stored as {array.dtype}{list(array.shape)}")
+    return tree
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, shortened."""
+    return (str(error) or type(error).__name__).splitlines()[0][:300]

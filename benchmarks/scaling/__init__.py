@@ -1,0 +1,1 @@
+"""A study by simulation: how far training scales, from compiled programs and public figures."""
