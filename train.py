@@ -15,7 +15,13 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
     parser = argparse.ArgumentParser(description=__doc__, epilog=USAGE, allow_abbrev=False)
     parser.add_argument("--config", required=True, help="file.py, file.py:argument or config.json")
     parser.add_argument("--workdir", type=pathlib.Path, help="default: runs/<name of the config>")
-    parser.add_argument("--describe", action="store_true", help="print the run and stop")
+    parser.add_argument(
+        "--describe",
+        nargs="?",
+        const="plain",
+        choices=("plain", "compiled"),
+        help="print the run and stop; compiled: with what each device moves and holds",
+    )
     flags, rest = parser.parse_known_args(argv)
     overrides = []
     while rest:
@@ -51,7 +57,7 @@ def main(argv: list[str]) -> int:
         if flags.describe:
             from aigc_jax import describe
 
-            print(describe.report(completed))
+            print(describe.report(completed, compiled=flags.describe == "compiled"))
             return 0
         launch.initialize_from_env(completed["heartbeat_seconds"])
         with failure.leaving():

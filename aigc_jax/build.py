@@ -12,6 +12,7 @@ import numpy as np
 
 from aigc_jax import checks, core, optim, preprocess, schedules
 from aigc_jax import config as configs
+from aigc_jax.data import finite
 from aigc_jax.data import load as data
 from aigc_jax.data.dataset import Dataset, Info
 from aigc_jax.guard import guarded
@@ -149,7 +150,9 @@ def load_data(config: Mapping[str, Any], tokenizer: Any = None) -> Dataset:
     section = config["data"]
     if ":" in section["name"]:
         function = find(section["name"], (), "config.data.name")
-        return function(**{k: v for k, v in section.items() if k != "name"})
+        dataset = function(**{k: v for k, v in section.items() if k != "name"})
+        finite.check(dataset)
+        return dataset
     return data.load(section, tokenizer)
 
 

@@ -69,16 +69,16 @@ def of(hlo_text: str) -> list[Collective]:
     """
     module = hlo.parse(hlo_text)
     times, program = hlo.executions(module), dataflow.program(module)
-    parts = _folded(_parts(program))
-    return [
-        Collective(
-            *(kind, times[where], sum(part.bytes for part in group)),
-            *(max(map(len, first.members)), len(first.members), first.instruction.name),
-            *(_op_name(first.instruction), first.members),
-        )
-        for (where, _, kind), (first, *rest) in parts.items()
-        if times[where] and (group := [first, *rest])
-    ]
+    groups = _folded(_parts(program))
+    return [_collective(group, times[group[0].where]) for group in groups if times[group[0].where]]
+
+
+def _collective(group: list[_Part], count: int) -> Collective:
+    """One of operands of one kind of one instruction."""
+    part, size = group[0], sum(part.bytes for part in group)
+    members, name = part.members, part.instruction.name
+    shape = max(map(len, members)), len(members)
+    return Collective(part.kind, count, size, *shape, name, _op_name(part.instruction), members)
 
 
 def _op_name(instruction: hlo.Instruction) -> str:
@@ -86,8 +86,8 @@ def _op_name(instruction: hlo.Instruction) -> str:
     return found[1] if found else ""
 
 
-def _folded(parts: Iterable[_Part]) -> dict[tuple[str, str, str], list[_Part]]:
-    """{(computation, instruction, kind): operands}, one of those that could be added before."""
+def _folded(parts: Iterable[_Part]) -> list[list[_Part]]:
+    """Operands by instruction and kind, one of those that could have been added before."""
     groups, seen = collections.defaultdict(list), set()
     for part in parts:
         same = (part.kind, part.members, part.bytes, part.sums)
@@ -95,7 +95,7 @@ def _folded(parts: Iterable[_Part]) -> dict[tuple[str, str, str], list[_Part]]:
             continue
         seen.add(same)
         groups[part.where, part.instruction.name, part.kind].append(part)
-    return groups
+    return list(groups.values())
 
 
 def _parts(program: Program) -> Iterator[_Part]:

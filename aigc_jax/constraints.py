@@ -5,6 +5,7 @@ axis it guesses to move activations. Here weights are gathered before they are u
 back as shares, and what modules hand on stays with the examples it belongs to.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ from aigc_jax.core import BATCH, Algorithm, PyTree, batch_ways, over_batch
 def inside(mesh: Mesh, function: Callable) -> Callable:
     """`function`, traced where `core.over_batch` finds the mesh."""
 
+    @functools.wraps(function)
     def traced(*args):
         with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
             return function(*args)

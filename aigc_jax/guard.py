@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aigc_jax.core import Algorithm, Metrics, PyTree, State, path_name
-from aigc_jax.optim import with_scale
+from aigc_jax.optim import finite_gradients, primed
 
 
 class BadStreak(FloatingPointError):
@@ -38,13 +38,16 @@ def _named_leaves(prefix: str, tree: PyTree) -> dict[str, jax.Array]:
 
 
 def _watched(state: State, metrics: Metrics) -> dict[str, jax.Array]:
-    named = {f"metric {name}": metrics[name] for name in sorted(metrics)}
-    return named | _named_leaves("params", state.params)
+    """{name: whether it was finite} of what is known before the parameters are updated."""
+    seen = {f"metric {name}": jnp.isfinite(metrics[name]).all() for name in sorted(metrics)}
+    gradients = finite_gradients(state.opt_state)
+    return seen | {f"gradient of {name}": finite for name, finite in gradients.items()}
 
 
 def watched_names(state: State, metrics: Metrics) -> list[str]:
-    """Names that `guard["name"]` counts: metrics in alphabetical order, then parameters."""
-    return list(_watched(state, metrics))
+    """Names that `guard["name"]` counts: metrics in alphabetical order, then optimisers."""
+    gradients = [f"gradient of {name}" for name in finite_gradients(state.opt_state)]
+    return [f"metric {name}" for name in sorted(metrics)] + gradients
 
 
 def _nothing_bad() -> dict[str, jax.Array]:
@@ -54,7 +57,10 @@ def _nothing_bad() -> dict[str, jax.Array]:
 
 
 def guarded(algorithm: Algorithm, axis_name: str | None = None) -> Algorithm:
-    """Skips a step whose metrics or new parameters are not finite: the state stays as it was.
+    """Skips a step whose metrics or gradients are not finite: the state stays as it was.
+
+    Parameters are not looked at, which would take a pass over them: where an update of finite
+    gradients ruins them, the metrics of the next step say so, and no such state is saved.
 
     Learning rates are multiplied with `guard["lr_scale"]`, in optimisers made by `optim.make`.
 
@@ -67,10 +73,9 @@ def guarded(algorithm: Algorithm, axis_name: str | None = None) -> Algorithm:
 
     def step(state, batch, key):
         guard = state.guard
-        scaled = with_scale(state.opt_state, guard["lr_scale"])
-        new, metrics = algorithm.step(state.replace(opt_state=scaled), batch, key)
-        watched = _watched(new, metrics).values()
-        bad = ~jnp.stack([jnp.isfinite(x).all() for x in watched])
+        ready = primed(state.opt_state, guard["lr_scale"])
+        new, metrics = algorithm.step(state.replace(opt_state=ready), batch, key)
+        bad = ~jnp.stack(list(_watched(new, metrics).values()))
         if axis_name:
             bad = jax.lax.pmax(bad.astype(jnp.int32), axis_name) > 0
         skip = bad.any()

@@ -10,7 +10,7 @@ INTERVALS = (
     *("steps", "log_every", "eval_every", "save_every", "eval_batches", "profile_steps"),
     *("keep_last", "keep_best", "keep_best_mode", "keep_every", "num_samples", "sampling"),
     *("heartbeat_seconds", "stall_seconds", "mesh", "sharding", "sharding_rules"),
-    *("data.manual_dir", "data.data_dir", "data.max_memory_gib"),
+    *("data.manual_dir", "data.data_dir", "data.max_memory_gib", "data.max_rejected"),
 )
 
 

@@ -12,10 +12,12 @@ from aigc_jax.core import PyTree, path_name
 from aigc_jax.schedules import Schedule, constant
 
 
-class RateScale(NamedTuple):
-    """The state of `scaled`: what learning rates are multiplied with, f32 []."""
+class Watched(NamedTuple):
+    """The state of a `watched` optimiser."""
 
-    scale: jax.Array
+    inner: PyTree
+    scale: jax.Array  # f32 [], what learning rates are multiplied with
+    finite: jax.Array  # bool [], whether all gradients since `primed` were
 
 
 def make(
@@ -60,26 +62,42 @@ def make(
     if name not in rules:
         raise ValueError(f"optimizer name = {name!r}: unknown. Accepted: {', '.join(rules)}")
     clip = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
-    return optax.chain(*clip, rules[name](), scaled())
+    return watched(optax.chain(*clip, rules[name]()))
 
 
-def scaled() -> optax.GradientTransformation:
-    """Updates times the scale in its state, which is 1 until `with_scale` sets it."""
+def watched(tx: optax.GradientTransformation) -> optax.GradientTransformation:
+    """`tx`, its updates times a scale, which also notes whether the gradients were finite.
+
+    What is noted is known before any update is computed, so that skipping a step costs no pass over
+    the parameters of its own.
+    """
 
     def init(params):
-        return RateScale(jnp.ones(()))
+        return Watched(tx.init(params), jnp.ones(()), jnp.ones((), bool))
 
     def update(updates, state, params=None):
-        return jax.tree.map(lambda u: state.scale.astype(u.dtype) * u, updates), state
+        finite = state.finite & jnp.isfinite(optax.tree.norm(updates))
+        updates, inner = tx.update(updates, state.inner, params)
+        updates = jax.tree.map(lambda u: state.scale.astype(u.dtype) * u, updates)
+        return updates, Watched(inner, state.scale, finite)
 
     return optax.GradientTransformation(init, update)
 
 
-def with_scale(opt_state: PyTree, scale: jax.Array) -> PyTree:
-    """The optimiser states with every `scaled` in them set to `scale`."""
-    found = lambda node: isinstance(node, RateScale)
-    put = lambda node: RateScale(scale) if found(node) else node
-    return jax.tree.map(put, opt_state, is_leaf=found)
+def _is_watched(node: Any) -> bool:
+    return isinstance(node, Watched)
+
+
+def primed(opt_state: PyTree, scale: jax.Array) -> PyTree:
+    """The optimiser states with every `watched` one at `scale` and without a bad gradient yet."""
+    put = lambda node: Watched(node.inner, scale, jnp.ones((), bool)) if _is_watched(node) else node
+    return jax.tree.map(put, opt_state, is_leaf=_is_watched)
+
+
+def finite_gradients(opt_state: PyTree) -> dict[str, jax.Array]:
+    """{name of an optimiser: bool [], whether its gradients were finite since `primed`}."""
+    nodes = jax.tree_util.tree_leaves_with_path(opt_state, is_leaf=_is_watched)
+    return {path_name(path): node.finite for path, node in nodes if _is_watched(node)}
 
 
 def decayed(params: PyTree, pattern: str) -> PyTree:

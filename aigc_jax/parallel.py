@@ -125,7 +125,7 @@ def many_steps(
     slower on XLA:CPU. With the `shardings` of the state each step gathers its weights at its start.
 
     Microbatches gather no weights again, but XLA:CPU reduces the gradients of each on its own, and
-    nothing that a step can say changes that; XLA for GPUs has a pass that does it once (not tested).
+    nothing said in the step changes that; XLA for GPUs has a pass that does it once (not tested).
     """
     algorithm = gathered(algorithm, shardings) if shardings else algorithm
     advanced = core.advance(algorithm, prepare)

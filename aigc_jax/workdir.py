@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from aigc_jax import checkpoint, core
+from aigc_jax import checkpoint, core, sharding
 from aigc_jax.data import tokenizers
 from aigc_jax.data.dataset import Dataset, Info
 from aigc_jax.identity import differences, digest
@@ -127,13 +127,31 @@ def announce(
     config, data = record["config"], record["data"]
     counts = {name: sum(x.size for x in jax.tree.leaves(net)) for name, net in state.params.items()}
     sizes = ", ".join(f"{split} {size:,}" for split, size in data["sizes"].items())
+    left_out = f"; {data['rejected']:,} files left out" if data.get("rejected") else ""
     return "\n".join(
         (
             f"devices     {record['device']}, mesh {dict(mesh.shape)}, {config['parallel']}",
             "parameters  " + ", ".join(f"{name} {count:,}" for name, count in counts.items()),
             f"batch       {config['batch_size']} x {config['accumulate']} microbatches, "
             f"{config['steps']} steps, {config['precision']}",
-            f"data        {data['name']}: {sizes}; evaluated on {data['eval_split']}",
+            f"data        {data['name']}: {sizes}; evaluated on {data['eval_split']}{left_out}",
+            *_held_whole(state.params, mesh),
             f"results     {workdir} (from step {int(state.step)})",
         )
     )
+
+
+def _held_whole(params: core.PyTree, mesh: jax.sharding.Mesh) -> list[str]:
+    """A line on the parameters that the mesh should divide and does not, if there are any."""
+    ways = {axis: mesh.shape[axis] for axis in ("fsdp", "tensor") if mesh.shape[axis] > 1}
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    large = [(core.path_name(path), x) for path, x in leaves if x.size >= sharding.MIN_SIZE]
+    whole = {name: x.size for name, x in large if x.sharding.is_fully_replicated}
+    if not ways or not whole:
+        return []
+    share = sum(whole.values()) / sum(x.size for _, x in leaves)
+    named = ", ".join(sorted(whole, key=whole.get, reverse=True)[:3])
+    return [
+        f"whole       {share:.1%} of the parameters on every device, since no axis of theirs "
+        f"divides by {ways}: {named}"
+    ]

@@ -29,8 +29,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from aigc_jax import build, checkpoint, config, core, feed, launch, log, loop
-from aigc_jax import parallel, start
+from aigc_jax import build, checkpoint, config, core, feed, launch, log, loop, parallel, start
 from benchmarks import report
 
 WARM, STEPS = 5, 50  # steps before and within a measured stretch

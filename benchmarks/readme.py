@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from benchmarks import plots, report
-from benchmarks.sections import growth, modes, overhead, quality, scaling, speed
+from benchmarks.sections import faults, growth, modes, overhead, quality, scaling, speed
 
 TEMPLATE = report.ROOT / "benchmarks" / "README.template.md"
 README = report.ROOT / "benchmarks" / "README.md"
@@ -41,6 +41,8 @@ PARTS: Mapping[str, tuple[str, Callable]] = {
     "voice_leading": ("quality_music", modes.voice_leading),
     "chorales_time": ("quality_music", modes.chorales_time),
     "overhead": ("overhead", overhead.overhead),
+    "faults": ("faults", faults.faults),
+    "checkpoints": ("checkpoints", faults.checkpoints),
     "scaling_plot": ("scaling", scaling.link),
     "scaling_provenance": ("scaling", scaling.provenance),
     "scaling": ("scaling", scaling.table),

@@ -16,10 +16,12 @@ train.py knows a lone copy. A worker that dies takes its process along.
 
 A group that fails is started again as a whole, --max_failures times, and goes on from the newest
 checkpoint. Exit codes 1 (training failed) and 2 (bad input) are final, and the code of this
-script. Ctrl-C ends without saving what came after the last checkpoint.
+script. SIGTERM to this script has all processes save and leave; Ctrl-C ends them at once, and loses
+what came after the last checkpoint.
 
 Tested: run for real with Ray 2.60.0 on one machine, two workers on CPUs, also with one of them
-killed (tests/test_ray.py). Not tested: several nodes, GPUs. TPUs are left out: see jobset.yaml.
+killed and with all asked to stop (tests/test_ray.py). Not tested: several nodes, GPUs. TPUs are
+left out: see jobset.yaml.
 """
 
 import argparse
@@ -30,6 +32,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -50,19 +53,27 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     return flags, [*words, f"--workdir={flags.workdir}"]
 
 
-class Outcome:
-    """The final exit code of a worker, kept while the others are stopped and started."""
+class Notes:
+    """What the workers of a run have to know of each other, also after they were started again."""
 
     def __init__(self) -> None:
-        self._code = 0
+        self._final, self._stopping = 0, False
 
-    def put(self, code: int) -> None:
-        """Remembers it."""
-        self._code = code
+    def set_final(self, code: int) -> None:
+        """A process left with a final exit code."""
+        self._final = code
 
-    def get(self) -> int:
-        """It, 0 as long as there is none."""
-        return self._code
+    def final(self) -> int:
+        """The final exit code, 0 as long as there is none."""
+        return self._final
+
+    def stop(self) -> None:
+        """All processes shall save and leave."""
+        self._stopping = True
+
+    def stopping(self) -> bool:
+        """Whether they shall."""
+        return self._stopping
 
 
 def own_address() -> str:
@@ -84,8 +95,9 @@ def work(told: dict[str, Any]) -> None:
     import ray.train
     from ray.train.collective import broadcast_from_rank_zero
 
-    if ray.get(told["outcome"].get.remote()):
-        return  # what failed for good in the run before would fail again
+    notes = told["notes"]
+    if ray.get(notes.final.remote()) or ray.get(notes.stopping.remote()):
+        return  # what failed for good before the restart would fail again
     context = ray.train.get_context()
     rank, count = context.get_world_rank(), context.get_world_size()
     chosen = {
@@ -101,9 +113,14 @@ def work(told: dict[str, Any]) -> None:
         env={**os.environ, **chosen},
         preexec_fn=lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL),
     )
+    while process.poll() is None:
+        time.sleep(1)
+        if ray.get(notes.stopping.remote()):
+            process.terminate()
+            break
     code = process.wait()
     if code in FINAL:
-        ray.get(told["outcome"].put.remote(code))
+        ray.get(notes.set_final.remote(code))
     if code:
         raise RuntimeError(f"process {rank} of {count} left with {code}")
 
@@ -116,12 +133,13 @@ def main(argv: list[str]) -> int:
     from ray.train.v2.jax import JaxConfig, JaxTrainer
 
     ray.init(address=flags.address)
-    outcome = ray.remote(num_cpus=0)(Outcome).remote()
+    notes = ray.remote(num_cpus=0)(Notes).remote()
+    signal.signal(signal.SIGTERM, lambda *_: notes.stop.remote())
     # Ray's own notes, for which it wants a place that all nodes see.
     storage = str(ROOT / flags.workdir / "ray")
     trainer = JaxTrainer(
         work,
-        train_loop_config={"argv": words, "gpus": flags.gpus, "outcome": outcome},
+        train_loop_config={"argv": words, "gpus": flags.gpus, "notes": notes},
         jax_config=JaxConfig(use_tpu=False, use_gpu=False),
         scaling_config=ScalingConfig(
             num_workers=flags.workers,
@@ -136,8 +154,8 @@ def main(argv: list[str]) -> int:
         trainer.fit()
     except ray.train.TrainingFailedError as error:
         print(f"error: gave up after {flags.max_failures} restarts: {error}", file=sys.stderr)
-        return ray.get(outcome.get.remote()) or 75
-    return ray.get(outcome.get.remote())
+        return ray.get(notes.final.remote()) or 75
+    return ray.get(notes.final.remote())
 
 
 if __name__ == "__main__":

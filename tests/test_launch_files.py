@@ -182,7 +182,9 @@ def test_dockerfile_copies_what_there_is_and_agrees_with_the_lock():
 
 
 def test_manifests_run_as_the_user_of_the_image():
-    (user,) = re.findall(r"--uid (\d+)", read("Dockerfile"))
+    (made,) = re.findall(r"--uid (\d+)", read("Dockerfile"))
+    (user,) = re.findall(r"^USER (\d+)$", read("Dockerfile"), re.M)
+    assert user == made
     assert pod_of(manifest("jobset"))["securityContext"]["fsGroup"] == int(user)
 
 

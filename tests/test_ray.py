@@ -16,6 +16,8 @@ import processes
 import pytest
 from engines import STEPS, arguments, at_step, wait_for
 
+from aigc_jax import checkpoint
+
 pytestmark = pytest.mark.slow
 
 
@@ -91,6 +93,16 @@ def test_a_killed_worker_takes_train_along_and_all_start_again(python, whole, tm
         code, out = finish(process)
     assert code == 0, out
     commands.assert_equal_runs(whole, workdir)
+
+
+def test_workers_that_are_asked_to_stop_save(python, tmp_path):
+    with started(python, tmp_path / "run", "steps=100000") as process:
+        wait_for(lambda: at_step(tmp_path / "run", 40))
+        process.terminate()
+        code, out = finish(process)
+    assert code == 0, out
+    (step,) = set(re.findall(r"asked to stop, after step (\d+)", out))
+    assert checkpoint.steps(tmp_path / "run")[-1] == int(step)
 
 
 def test_bad_input_is_final(python, tmp_path):

@@ -22,9 +22,9 @@ def broken_from(value, *, steps, first, last, high=0.3):
 def digits_with_holes(
     *, first: int = 0, last: int = -1, data_dir: str = "", limit: int | None = None
 ):
-    """Float digits of which the batches number `first` to `last` of a run are NaN."""
+    """Streamed float digits of which the batches number `first` to `last` of a run are NaN."""
     from aigc_jax.data import load
-    from aigc_jax.data.dataset import rows
+    from aigc_jax.data.dataset import Split
     from aigc_jax.data.order import indices
 
     whole = load.load({"name": "digits", "data_dir": data_dir})
@@ -33,7 +33,7 @@ def digits_with_holes(
         images[indices(0, cursor, 16, len(images))] = np.nan
     shapes, dtypes = {"image": images.shape[1:]}, {"image": "float32"}
     info = whole.info._replace(shapes=shapes, dtypes=dtypes, num_classes=0)
-    train = whole.train._replace(arrays={"image": images}, gather=rows)
+    train = Split(len(images), source=[{"image": image} for image in images])
     test = {"image": whole.eval.arrays["image"].astype(np.float32) / 127.5 - 1}
     return whole._replace(info=info, train=train, eval=whole.eval._replace(arrays=test))
 
@@ -121,6 +121,17 @@ def test_a_run_that_going_back_does_not_help_ends_with_the_story(tmp_path, capsy
     assert checkpoint.steps(tmp_path) == [0, 4, 8]
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert all(np.isfinite(v) for line in lines for v in json.loads(line).values() if v != v)
+
+
+def test_parameters_that_an_update_ruins_are_never_saved(tmp_path, capsys):
+    """A learning rate of NaN at step 6: its metrics are fine, those of step 7 on are not."""
+    key = "optimizer.model.learning_rate_schedule"
+    ruin = (f"{key}={HERE}:broken_from", f"{key}_args={{'first': 6, 'last': 6}}", "save_every=6")
+    assert commands.train(tmp_path, "vae", *PLAN, *ruin) == 1
+    assert "params/" in capsys.readouterr().out
+    arrays = checkpoint.read_arrays(tmp_path)
+    assert all(np.isfinite(x).all() for x in arrays.values() if x.dtype == np.float32)
+    assert checkpoint.steps(tmp_path) == [0]
 
 
 def test_no_checkpoint_is_made_within_a_streak(tmp_path):

@@ -141,7 +141,9 @@ def test_a_planted_law_is_found_again(form, true):
 
 def test_a_law_states_how_far_it_was_off_at_the_greatest_number_of_devices():
     values = {n: 1e6 for n in (8, 16, 32, 64)} | {512: 2e6}
-    assert fit.law(values).error == pytest.approx(0.5, rel=1e-6)
+    changed = fit.law(values)
+    assert (changed.form, changed.at(4096)) == ("last", 2e6)
+    assert changed.error == pytest.approx(0.5, rel=1e-6)
     noisy = {n: 1e6 * (1 + 0.01 * (-1) ** i) for i, n in enumerate((8, 16, 32, 64, 128, 512))}
     assert 0.005 < fit.law(noisy).error < 0.05
     assert math.isnan(fit.law({8: 3.0}).error)

@@ -209,7 +209,9 @@ def during(workdir, step, do):
 
 
 def test_mpirun_starts_again_and_ends_as_slurm_does(cluster, whole, tmp_path):
-    kill = "pkill --newest --full --signal=KILL 'train[.]py --config'"
+    # The newest shell that has train.py as a child is that of the last process.
+    shell = "pgrep --newest --full '^bash -c .*train[.]py --config'"
+    kill = f'pkill --signal=KILL --parent "$({shell})"'
     script = mpirun(tmp_path / "run") + " &" + during(tmp_path / "run", 140, kill)
     code, out = cluster.run(script)
     assert code == 0, out

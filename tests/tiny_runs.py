@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aigc_jax import build, core, feed, loop, parallel
+from aigc_jax import build, core, feed, loop, parallel, start
 from aigc_jax.data import tokenizers
 from aigc_jax.data.dataset import Dataset, Info, Split, rows
 
@@ -171,7 +171,7 @@ class Session:
         self.data = dataset(self.run.info)
         self.compiled = loop.compile_run(self.run, self.data, self.mesh)
         self.shapes = jax.eval_shape(self.run.algorithm.init, jax.random.key(0))
-        self.shardings = parallel.state_shardings(self.shapes, self.mesh)
+        self.shardings = start.layout(self.run, self.mesh)[1]
         init = parallel.compile_init(self.run.algorithm, self.shardings)
         self.state = init(core.stream(0, core.INIT))
 

@@ -11,6 +11,9 @@ import time
 
 import processes
 
+# Only the first process of several finds what was compiled before, so the others should be quick.
+QUICK = {"XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"}
+
 
 def start(count, *runs, pause=0.0, **options):
     """`processes.start` of train.py with each of the argument lists `runs`, one after another.
@@ -19,35 +22,31 @@ def start(count, *runs, pause=0.0, **options):
       pause: seconds that every step takes longer.
     """
     told = json.dumps({"runs": runs, "pause": pause})
-    return processes.start(count, lambda i: [__file__, told], **options)
+    return processes.start(count, lambda i: [__file__, told], **QUICK, **options)
 
 
 def written(group, index):
-    """Which files in the workdirs process `index` has opened to write, once it is done."""
+    """What in the workdirs process `index` has opened to write, as names in them."""
     (line,) = (x for x in group.out(index).splitlines() if x.startswith("written "))
-    return [pathlib.Path(path) for path in json.loads(line.removeprefix("written "))]
-
-
-def rows_said(group, index):
-    """How many rows process `index` has said."""
-    return sum(line.startswith("step ") for line in group.out(index).splitlines())
+    return set(json.loads(line.removeprefix("written ")))
 
 
 def note_writing(folders):
-    """A list that fills with the files in `folders` that this process opens to write."""
-    paths = []
+    """A set that fills with the names of what in `folders` this process opens to write."""
+    names = set()
 
     def note(event, details):
         if event != "open" or not isinstance(details[0], str):
             return
         _, mode, flags = details
         writes = set(mode) & set("wax+") if mode else flags & (os.O_WRONLY | os.O_RDWR)
-        path = os.path.abspath(details[0])
-        if writes and path.startswith(tuple(folders)):
-            paths.append(path)
+        path = pathlib.Path(os.path.abspath(details[0]))
+        for folder in folders if writes else ():
+            if path.is_relative_to(folder):
+                names.update(path.relative_to(folder).parts[:1])
 
     sys.addaudithook(note)
-    return paths
+    return names
 
 
 def slowed(function, seconds):
@@ -78,7 +77,7 @@ def execute(runs, pause):
 if __name__ == "__main__":
     told = json.loads(sys.argv[1])
     words = (word for argv in told["runs"] for word in argv)
-    paths = note_writing([w.removeprefix("--workdir=") for w in words if w.startswith("--workdir")])
+    names = note_writing([w.removeprefix("--workdir=") for w in words if w.startswith("--workdir")])
     code = execute(told["runs"], told["pause"])
-    print("written " + json.dumps(paths), flush=True)
+    print("written " + json.dumps(sorted(names)), flush=True)
     sys.exit(code)

@@ -63,7 +63,7 @@ def make(
 
     def loss(params, mutable, batch, keys, step):
         predicted = predict(params, batch, True, {"dropout": keys[0]})
-        total = losses.total_nll(*predicted, batch.get("mask"))
+        total = losses.total_nll(*predicted, batch.get("mask"), ways=core.batch_ways())
         return total / batch["tokens"][:, 1:].size, ({}, mutable)
 
     def evaluate(state, batch, key):

@@ -41,7 +41,9 @@ class FeedForward(nn.Module):
             x = nn.gelu(dense(4 * dim, kernel_init=INIT, name="in")(x))
         else:
             gate_up = dense(16 * -(-dim // 3), kernel_init=INIT, name="in")(x)
-            gate, up = jnp.split(gate_up, 2, axis=-1)
+            # In turns of eight, so that devices which divide the columns have both of their own.
+            pairs = gate_up.reshape(*gate_up.shape[:-1], -1, 2, 8)
+            gate, up = (pairs[..., i, :].reshape(*x.shape[:-1], -1) for i in range(2))
             x = nn.silu(gate) * up
         return dense(dim, kernel_init=self.out_init, name="out")(x)
 

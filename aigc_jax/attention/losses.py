@@ -61,6 +61,7 @@ def total_nll(
     vocab: int,
     weights: jax.Array | None = None,
     limit: int = LOGITS,
+    ways: int = 1,
 ) -> jax.Array:
     """The sum over rows and time of weight times cross-entropy, for training: f32 [].
 
@@ -68,13 +69,19 @@ def total_nll(
     which computes logits twice, costs four: a sum is linear in its cotangent, so each chunk's
     gradient is computed while its logits are there. Arguments are those of `token_nll`, and
     `weights` [B, T], 1 if not given. Only reverse-mode derivatives of first order.
+
+    Where `ways` devices share the batch, each sums the gradients of its own rows over all chunks,
+    and they are added once, at the end; the chunks are those of one device's rows.
     """
     batch, length, _ = hidden.shape
+    ways = ways if batch % ways == 0 else 1
     weights = jnp.ones(targets.shape) if weights is None else weights
-    if (width := _width(batch, length, vocab, limit)) == length:
+    if (width := _width(batch // ways, length, vocab, limit)) == length:
         return (weights * cross_entropy(logits(hidden), targets)).sum()
-    pieces = [_split(x, width) for x in (hidden, targets, weights)]
-    logits, parameters = jax.closure_convert(logits, jax.eval_shape(lambda h: h[0], pieces[0]))
+    pieces = [_shares(_split(x, width), ways) for x in (hidden, targets, weights)]
+    like = jax.eval_shape(lambda h: h[0, 0], pieces[0])
+    with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())):  # a share stays whole
+        logits, parameters = jax.closure_convert(logits, like)
     return _chunked_total(logits, parameters, *pieces)
 
 
@@ -91,18 +98,19 @@ def _split(x, width):
     return jnp.moveaxis(x.reshape(x.shape[0], -1, width, *x.shape[2:]), 1, 0)
 
 
+def _shares(x, ways):
+    """[chunks, B, ...] -> [chunks, ways, B / ways, ...]."""
+    return x.reshape(x.shape[0], ways, -1, *x.shape[2:])
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _chunked_total(logits, parameters, hidden, targets, weights):
-    def add(total, piece):
-        hidden, targets, weights = piece
-        return total + (weights * cross_entropy(logits(hidden, *parameters), targets)).sum(), None
-
-    return jax.lax.scan(add, jnp.zeros(()), (hidden, targets, weights))[0]
+    return _chunked_total_forward(logits, parameters, hidden, targets, weights)[0]
 
 
 def _chunked_total_forward(logits, parameters, hidden, targets, weights):
-    def add(carry, piece):
-        hidden, targets, weights = piece
+    def share(hidden, targets, weights):
+        """(sum, gradients to the parameters, gradient to hidden, nll) of one device's rows."""
         scores, pull = jax.vjp(logits, hidden, *parameters)
         logsum = jax.nn.logsumexp(scores, axis=-1, keepdims=True)
         picked = jnp.take_along_axis(scores, targets[..., None], axis=-1)
@@ -110,14 +118,18 @@ def _chunked_total_forward(logits, parameters, hidden, targets, weights):
         # Not by scatter, as the gradient of take_along_axis is: this fuses with the softmax.
         hit = jnp.arange(scores.shape[-1]) == targets[..., None]
         dhidden, *new = pull(weights[..., None] * (jnp.exp(scores - logsum) - hit))
-        total, dparameters = carry
-        return (total + (weights * nll).sum(), jax.tree.map(jnp.add, dparameters, new)), (
-            dhidden,
-            nll,
-        )
+        return ((weights * nll).sum(), new), (dhidden, nll)
 
-    empty = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, list(parameters)))
-    (total, dparameters), (dhidden, nll) = jax.lax.scan(add, empty, (hidden, targets, weights))
+    def add(sums, piece):
+        new, rest = jax.vmap(share)(*piece)
+        return jax.tree.map(jnp.add, sums, new), rest
+
+    ways = hidden.shape[1]
+    empty = jax.tree.map(
+        lambda x: jnp.zeros((ways, *x.shape), x.dtype), (jnp.zeros(()), list(parameters))
+    )
+    sums, (dhidden, nll) = jax.lax.scan(add, empty, (hidden, targets, weights))
+    total, dparameters = jax.tree.map(lambda x: x.sum(0), sums)
     return total, (dparameters, dhidden, nll)
 
 

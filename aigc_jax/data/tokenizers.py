@@ -4,12 +4,16 @@ A tokenizer is a tuple of pure functions. What it was made of is JSON, so that i
 checkpoint: `from_json(to_json(tokenizer))` is the same tokenizer.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 MUSIC_WORDS = ("|", ".", *map(str, range(36, 82)))  # start of a piece, silence, MIDI pitches
+PIECE = 2**16  # characters that are looked up at a time
+LONGEST = 2**12  # characters of a line that BPE sees at a time
+BATCH = 2**8  # lines that are encoded at a time
 
 
 class Tokenizer(NamedTuple):
@@ -49,13 +53,16 @@ def _of_characters(characters: str) -> Tokenizer:
     known = _code_points(characters)
 
     def encode(text):
-        codes = _code_points(text)
-        ids = np.minimum(np.searchsorted(known, codes), len(known) - 1)
-        strange = known[ids] != codes
-        if strange.any():
-            position = int(np.argmax(strange))
-            raise _unknown("character", text[position], position, characters)
-        return ids.astype(np.int32)
+        ids = np.empty(len(text), np.int32)
+        for at in range(0, len(text), PIECE):  # the search takes 16 times the text's memory
+            codes = _code_points(text[at : at + PIECE])
+            found = np.minimum(np.searchsorted(known, codes), len(known) - 1)
+            strange = known[found] != codes
+            if strange.any():
+                position = at + int(np.argmax(strange))
+                raise _unknown("character", text[position], position, characters)
+            ids[at : at + PIECE] = found
+        return ids
 
     def decode(ids):
         return "".join(characters[i] for i in np.asarray(ids).tolist())
@@ -85,7 +92,8 @@ def bpe(text: str, vocab_size: int) -> Tokenizer:
     """Byte-level byte-pair encoding trained on `text`: deterministic, without network.
 
     The vocabulary is the 256 bytes and the vocab_size - 256 most useful merges (Sennrich et al.,
-    2016, arXiv:1508.07909), so every text has an encoding. Lines are encoded one by one.
+    2016, arXiv:1508.07909), so every text has an encoding. Lines are encoded one by one, those of
+    more than 4,096 characters in pieces of so many.
 
     Raises:
       ValueError: `vocab_size` is at most 256, or more than the text has pairs to merge.
@@ -103,7 +111,7 @@ def bpe(text: str, vocab_size: int) -> Tokenizer:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    model.train_from_iterator(text.splitlines(keepends=True), trainer)
+    model.train_from_iterator(_lines(text), trainer)
     if model.get_vocab_size() < vocab_size:
         raise ValueError(
             f"vocab_size = {vocab_size}: the training text of {len(text)} characters has pairs for "
@@ -112,14 +120,22 @@ def bpe(text: str, vocab_size: int) -> Tokenizer:
     return _of_merges(model.to_str())
 
 
+def _lines(text: str) -> Iterator[str]:
+    """The lines of a text with their ends; a long one in pieces, for time and memory's sake."""
+    for line in text.splitlines(keepends=True):
+        yield from (line[at : at + LONGEST] for at in range(0, len(line), LONGEST))
+
+
 def _of_merges(serialised: str) -> Tokenizer:
     from tokenizers import Tokenizer as Model
 
     model = Model.from_str(serialised)
 
     def encode(text):
-        pieces = [piece.ids for piece in model.encode_batch_fast(text.splitlines(keepends=True))]
-        return np.concatenate([np.zeros(0, np.int32), *pieces]).astype(np.int32)
+        lines, pieces = _lines(text), [np.zeros(0, np.int32)]
+        while batch := list(itertools.islice(lines, BATCH)):
+            pieces += [np.array(x.ids, np.int32) for x in model.encode_batch_fast(batch)]
+        return np.concatenate(pieces)
 
     def decode(ids):
         return model.decode(np.asarray(ids).tolist())

@@ -196,12 +196,14 @@ class SelfAttention(nn.Module):
 
     def _project(self, x, width):
         """Queries [B, T, N, H], keys and values [B, T, K, H] from one matrix product."""
-        groups = (self.heads, self.kv_heads, self.kv_heads)
-        features = sum(groups) * width
+        shared = self.heads // self.kv_heads  # queries of one key and value
+        features = self.kv_heads * (shared + 2) * width
         init = self.kernel_init
         qkv = Dense(features, self.bias, dtype=self.dtype, kernel_init=init, name="qkv")(x)
-        heads = qkv.reshape(*x.shape[:2], sum(groups), width)
-        q, k, v = jnp.split(heads, [groups[0], groups[0] + groups[1]], axis=2)
+        # Columns go by heads of keys and values, so that devices which divide them need no other's.
+        heads = qkv.reshape(*x.shape[:2], self.kv_heads, shared + 2, width)
+        q = heads[:, :, :, :shared].reshape(*x.shape[:2], self.heads, width)
+        k, v = heads[:, :, :, shared], heads[:, :, :, shared + 1]
         if self.qk_norm:
             q = nn.RMSNorm(dtype=self.dtype, name="q_norm")(q)
             k = nn.RMSNorm(dtype=self.dtype, name="k_norm")(k)

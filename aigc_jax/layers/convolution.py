@@ -35,6 +35,12 @@ def depth_to_space(x: jax.Array, block: tuple[int, int]) -> jax.Array:
     return rows.reshape(b, h * bh, w * bw, c // (bh * bw))
 
 
+def _rearranged() -> bool:
+    """Whether the forms for XLA:CPU are used; divided over devices they move more than kernels."""
+    alone = jax.sharding.get_abstract_mesh().size <= 1
+    return alone and jax.default_backend() == "cpu"
+
+
 def strided_conv(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> jax.Array:
     """Convolution with padding "SAME", y_i = sum_a w_a x_(s i + a - before).
 
@@ -46,7 +52,7 @@ def strided_conv(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> j
     Returns:
       [B, ceil(H / sh), ceil(W / sw), O].
     """
-    if jax.default_backend() == "cpu":
+    if _rearranged():
         return strided_by_depth(x, kernel, strides)
     return jax.lax.conv_general_dilated(x, kernel, strides, "SAME", dimension_numbers=LAYOUT)
 
@@ -62,7 +68,7 @@ def transposed_conv(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -
     Returns:
       [B, sh H, sw W, O].
     """
-    if jax.default_backend() == "cpu":
+    if _rearranged():
         return transposed_by_phases(x, kernel, strides)
     return jax.lax.conv_transpose(x, kernel, strides, "SAME", dimension_numbers=LAYOUT)
 

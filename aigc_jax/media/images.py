@@ -10,6 +10,7 @@ import numpy as np
 
 from aigc_jax.media.provenance import CHUNK, check_writable, to_text
 
+MAX_PIXELS = 89_478_485  # Pillow's own limit, above which it only warns
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's name for C channels
 TILE = 64  # pixels that the longer side of a picture in a grid has at least
 GAP = 2  # white pixels between pictures
@@ -126,6 +127,9 @@ def read_image(path: str | os.PathLike, shape: Sequence[int]) -> np.ndarray:
         with Image.open(path) as opened:
             if opened.mode.startswith(("I", "F")):
                 raise ValueError(f"its pixels are {opened.mode}, not 8 bits per channel")
+            if opened.width * opened.height > MAX_PIXELS:
+                size = f"{opened.width}x{opened.height}"
+                raise ValueError(f"it has {size} pixels, accepted are up to {MAX_PIXELS:,}")
             image = ImageOps.exif_transpose(opened).convert(MODES[channels])
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(

@@ -9,16 +9,16 @@ magic number, the version, the system, the dictionary and the storages' keys, an
 the number of its elements as int64 and their bytes.
 """
 
-import collections
 import math
 import os
 import pathlib
-import pickle
 import zipfile
 from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
+
+from aigc_jax.metrics import pickle_reader
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 STORAGES = {
@@ -55,33 +55,32 @@ def _tensor(storage, offset, shape, strides, requires_grad=False, hooks=None, me
     return _Tensor(storage, offset, tuple(shape), tuple(strides))
 
 
-class _Unpickler(pickle.Unpickler):
-    """Knows state dicts alone."""
+def _named(module: str, name: str) -> Any:
+    """What stands for a name in a state dict; others are refused."""
+    if (module, name) == ("collections", "OrderedDict"):
+        return lambda pairs=(): dict(pairs)
+    if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+        return _tensor
+    if module == "torch" and name in STORAGES:
+        return STORAGES[name]
+    raise ValueError(
+        f"it names {module}.{name}: a state dict of {', '.join(STORAGES)} is read, and nothing "
+        "that a file names is called"
+    )
 
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("collections", "OrderedDict"):
-            return collections.OrderedDict
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            # A new function each time: a pickle may set attributes of what it is given.
-            return lambda *arguments: _tensor(*arguments)
-        if module == "torch" and name in STORAGES:
-            return STORAGES[name]
-        raise ValueError(
-            f"it names {module}.{name}: a state dict of {', '.join(STORAGES)} is read, and nothing "
-            "that a file names is called"
-        )
 
-    def persistent_load(self, pid: Any) -> _Storage:
-        kind, dtype, key, _, count, *view = pid
-        if kind != "storage" or dtype not in STORAGES.values() or any(view):
-            raise ValueError(f"a storage {pid!r}")
-        if not isinstance(count, int) or count < 0:
-            raise ValueError(f"a storage of {count} elements")
-        return _Storage(dtype, str(key), count)
+def _storage(pid: Any) -> _Storage:
+    """A storage by its persistent id."""
+    kind, dtype, key, _, count, *view = pid
+    if kind != "storage" or dtype not in STORAGES.values() or any(view):
+        raise ValueError(f"a storage {pid!r}")
+    if not isinstance(count, int) or count < 0:
+        raise ValueError(f"a storage of {count} elements")
+    return _Storage(dtype, str(key), count)
 
 
 def _unpickled(file: BinaryIO) -> Any:
-    return _Unpickler(file, encoding="utf-8").load()
+    return pickle_reader.read(file, _named, _storage)
 
 
 def _view(tensor: _Tensor, data: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ COLOURS = {
     "data x fsdp 8": "#009E73",
     "fsdp x tensor 8": "#CC79A7",
 }
-PANEL = (3.3, 2.3)  # inches
+PANEL = (3.3, 2.1)  # inches
 TICKS = (1, 8, 64, 512, 4096)
 
 
@@ -44,7 +44,7 @@ def digest(rows: Sequence[Row]) -> str:
 def draw(rows: Sequence[Row], path: pathlib.Path) -> pathlib.Path:
     """Writes the plot as PNG: a line of panels for each workload, a column for each chip."""
     from matplotlib.figure import Figure
-    from matplotlib.patches import Patch
+    from matplotlib.lines import Line2D
 
     panels = curves(rows)
     figure = Figure(
@@ -60,13 +60,13 @@ def draw(rows: Sequence[Row], path: pathlib.Path) -> pathlib.Path:
         )
         for axis, (chip, by_mesh) in zip(line, by_chip.items(), strict=True):
             _panel(axis, by_mesh, compiled)
-            if line is axes[0]:
+            if workload == next(iter(panels)):
                 axis.set_title(chip, fontsize=10)
     for axis in axes[-1]:
         axis.set_xlabel("chips", fontsize=8)
     shown = [mesh for mesh in COLOURS if any(row["mesh"] == mesh for row in rows)]
     figure.legend(
-        handles=[Patch(color=COLOURS[mesh], label=mesh) for mesh in shown],
+        handles=[Line2D([], [], color=COLOURS[mesh], label=mesh) for mesh in shown],
         loc="outside lower center",
         ncols=len(shown),
         fontsize=9,
@@ -74,7 +74,7 @@ def draw(rows: Sequence[Row], path: pathlib.Path) -> pathlib.Path:
     )
     figure.suptitle(
         "Predicted by simulation, measured on no chip: throughput per chip over that of one chip.\n"
-        "Band: from no overlap of communication (line) to full overlap. "
+        "Solid: communication after work; dashed: all of it behind work; the truth lies between. "
         f"Grey: beyond the {compiled} devices compiled for.",
         fontsize=9,
     )
@@ -87,8 +87,8 @@ def _panel(axis: Any, by_mesh: dict[str, list[tuple[float, float]]], compiled: i
     axis.axhline(0.5, color="black", linewidth=0.8, linestyle=":")
     for mesh, values in by_mesh.items():
         low, high = zip(*values, strict=True)
-        axis.fill_between(CHIP_COUNTS, low, high, color=COLOURS[mesh], alpha=0.2, linewidth=0)
-        axis.plot(CHIP_COUNTS, low, color=COLOURS[mesh], linewidth=1.6)
+        axis.plot(CHIP_COUNTS, high, color=COLOURS[mesh], linewidth=1.2, linestyle=(0, (4, 2)))
+        axis.plot(CHIP_COUNTS, low, color=COLOURS[mesh], linewidth=1.8)
     axis.set_xscale("log", base=2)
     axis.set_xlim(1, CHIP_COUNTS[-1])
     axis.set_ylim(0, 1.08)

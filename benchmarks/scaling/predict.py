@@ -56,14 +56,19 @@ def counts_of(point: Mapping[str, Any]) -> dict[Any, float]:
 
 
 def laws(row: Row) -> dict[Any, fit.Law]:
-    """How every quantity of a row grows from a full node on; 0 where a program has none of it."""
-    return _laws(json.dumps(row["points"]))
+    """How every quantity of a row grows; 0 where a program has none of it.
+
+    Fitted to full nodes whose mesh has the same axes longer than 1 as the largest.
+    """
+    return _laws(row["mesh"], json.dumps(row["points"]))
 
 
 @functools.cache
-def _laws(points: str) -> dict[Any, fit.Law]:
+def _laws(mesh: str, points: str) -> dict[Any, fit.Law]:
     compiled = {p["devices"]: counts_of(p) for p in json.loads(points)}
-    compiled = {n: counts for n, counts in compiled.items() if n >= FIT_FROM}
+    axes = lambda n: [axis for axis, size in network.MESHES[mesh](n).items() if size > 1]
+    like = axes(max(compiled))
+    compiled = {n: c for n, c in compiled.items() if n >= FIT_FROM and axes(n) == like}
     names = dict.fromkeys(name for counts in compiled.values() for name in counts)
     return {
         name: fit.law({n: counts.get(name, 0.0) for n, counts in compiled.items()})

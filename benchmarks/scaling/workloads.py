@@ -81,24 +81,24 @@ AUTOENCODER = dict(
 GPT2 = _text(1024, 50257)
 WORKLOADS: Mapping[str, Workload] = {
     "gpt2_124m": Workload(
-        *("GPT-2 124M", "1,024 tokens", 16, 512),
+        *("GPT-2 124M", "text of 1,024 tokens", 16, 512),
         *(_gpt(12, 12, 768, remat=False), GPT2, MESHES),
     ),
     "gpt2_1.5b": Workload(
-        *("GPT-2 1.5B", "1,024 tokens", 8, 512),
+        *("GPT-2 1.5B", "text of 1,024 tokens", 8, 512),
         *(_gpt(48, 25, 1600, remat=True), GPT2, MESHES),
     ),
     # Heads are divided over "tensor", and 25 of them are not by 8.
     "gpt2_1.5b_16": Workload(
-        *("GPT-2 1.5B with 16 heads", "1,024 tokens", 8, 512),
+        *("GPT-2 1.5B", "text of 1,024 tokens", 8, 512),
         *(_gpt(48, 16, 1600, remat=True), GPT2, ("fsdp x tensor 8",)),
     ),
     "gan_256": Workload(
-        *("GAN of StyleGAN's size", "image of 256 x 256", 16, 1024),
+        *("GAN of StyleGAN's size", "image, 256 x 256", 16, 1024),
         *(GAN, _images(256), MESHES),
     ),
     "autoencoder_256": Workload(
-        *("autoencoder of VQGAN's size", "image of 256 x 256", 32, 1024),
+        *("autoencoder of VQGAN's size", "image, 256 x 256", 32, 1024),
         *(AUTOENCODER, _images(256), MESHES),
     ),
 }

@@ -48,13 +48,19 @@ def _line(row: Row) -> dict[str, str]:
         "model": row["title"],
         "mesh": row["mesh"],
         "ms, 1 chip": cells.three_digits(1e3 * predict.weak(row, 1, hopper).seconds(False)),
-        "64": _efficiency(row, 64, hopper),
+        "state at 512": _state(row),
         "512": _efficiency(row, 512, hopper),
         f"{MOST:,}": _efficiency(row, MOST, hopper),
         "below half from": _stop(row, hopper),
         f"v5p, {MOST:,}": _efficiency(row, MOST, torus),
         f"fit error at {MOST:,}": _percent(predict.fit_error(row, MOST, hopper)),
     }
+
+
+def _state(row: Row) -> str:
+    """What one of 512 devices holds of the state, in percent."""
+    held, whole = (predict.counts_at(row, n)["state_bytes"] for n in (512, 1))
+    return _percent(held / whole)
 
 
 def _efficiency(row: Row, devices: int, chip: Chip) -> str:
@@ -69,7 +75,7 @@ def _stop(row: Row, chip: Chip) -> str:
     if at[0] is None:
         return "never"
     blame = predict.blame(row, at[0], chip)
-    hidden = "never hidden" if at[1] is None else f"{at[1]:,} hidden"
+    hidden = "never" if at[1] is None else f"{at[1]:,}"
     return f"{at[0]:,} ({hidden}): {blame}"
 
 
@@ -115,7 +121,10 @@ def errors(rows: Sequence[Row]) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %" if share >= 1e-5 else "0 %"
+    """Two digits, or all before the point."""
+    if share < 1e-5:
+        return "0 %"
+    return f"{100 * share:,.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
 
 
 def _fitted(row: Row) -> list:

@@ -46,7 +46,7 @@ def test_kept_weights_times_values_are_what_the_layer_computes(positions, kv_hea
     assert (weights[..., *np.triu_indices(6, 1)] == 0).all()
     assert weights.std() > 0.05
     qkv = x @ params["qkv"]["kernel"] + params["qkv"]["bias"]
-    values = qkv[..., -4 * kv_heads :].reshape(2, 6, kv_heads, 4).repeat(4 // kv_heads, axis=2)
+    values = qkv.reshape(2, 6, kv_heads, -1, 4)[..., -1, :].repeat(4 // kv_heads, axis=2)
     mixed = jnp.einsum("bnts,bsnh->btnh", weights, values).reshape(2, 6, 16)
     expected = mixed @ params["out"]["kernel"] + params["out"]["bias"]
     np.testing.assert_allclose(out, expected, atol=1e-4)
@@ -95,7 +95,8 @@ def test_qk_norm_makes_attention_blind_to_the_scale_of_queries_and_keys():
     params = layer.init(jax.random.key(1), x, view)["params"]
     params["qkv"]["kernel"] *= 50  # far above the epsilon of the norm
     scaled = jax.tree.map(jnp.copy, params)
-    scaled["qkv"]["kernel"] = params["qkv"]["kernel"].at[:, :16].multiply(10)
+    heads = params["qkv"]["kernel"].reshape(8, 2, 3, 4)
+    scaled["qkv"]["kernel"] = heads.at[:, :, :2].multiply(10).reshape(8, 24)
     outputs = [layer.apply({"params": p}, x, view)[0] for p in (params, scaled)]
     np.testing.assert_allclose(*outputs, rtol=1e-4, atol=1e-6)
 

@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from aigc_jax.metrics import torch_file
+from aigc_jax.metrics import pickle_reader, torch_file
 
 VALUES = np.arange(6, dtype="<f4")
 
@@ -136,9 +136,32 @@ def test_damaged_files_are_refused(save, tmp_path):
 
 
 def test_a_file_cannot_change_the_reader():
-    # BUILD sets attributes of the callable on the stack; the next file must get another one.
+    """BUILD sets attributes of what is on the stack; here it has none to set."""
     body = b"ctorch._utils\n_rebuild_tensor_v2\n(dS'mark'\nI1\nsb."
     marked = torch_file._unpickled(io.BytesIO(body))
-    fresh = torch_file._unpickled(io.BytesIO(b"ctorch._utils\n_rebuild_tensor_v2\n."))
-    assert marked.mark == 1
-    assert not hasattr(fresh, "mark")
+    assert not hasattr(marked, "mark")
+
+
+PLAIN = {"a": [1, -2, 300, 70_000, 2**40, 1.5, None, True], "b": ((), (1,), (1, 2), (1, 2, 3, "x"))}
+
+
+@pytest.mark.parametrize("protocol", range(5))
+def test_plain_values_are_read_as_python_reads_them(protocol):
+    for value in (PLAIN, [PLAIN, PLAIN], {"name": "é" if protocol else "e", "bytes": [b""][:0]}):
+        file = io.BytesIO(pickle.dumps(value, protocol) + b"rest")
+        assert pickle_reader.read(file, None, None) == value
+        assert file.read() == b"rest"
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"(", b"K", b".", b"X\xff\xff\xff\x7fa", b"t.", b"h\x01.", b"R."]
+)
+def test_a_malformed_pickle_is_an_error_and_no_more(body):
+    with pytest.raises((ValueError, IndexError, KeyError, StopIteration)):
+        pickle_reader.read(io.BytesIO(body), None, None)
+
+
+@pytest.mark.parametrize("code", [b"i", b"o", b"\x81", b"\x92", b"\x82"])
+def test_instructions_that_make_objects_are_unknown(code):
+    with pytest.raises(ValueError, match="plain values"):
+        pickle_reader.read(io.BytesIO(b"(" + code + b"."), None, None)

@@ -89,11 +89,16 @@ def load(model: Gpt, params: Mapping[str, Any]) -> None:
         "places.weight": params["places"]["embedding"],
         "norm_out.weight": params["norm_out"]["scale"],
     }
+    size = params["embed"]["embedding"].shape[1] // model.blocks[0].heads
     for i in range(len(model.blocks)):
         block = params[f"blocks_{i}"]
         weights[f"blocks.{i}.norm_1.weight"] = block["norm_1"]["scale"]
         weights[f"blocks.{i}.norm_2.weight"] = block["norm_2"]["scale"]
-        weights[f"blocks.{i}.qkv.weight"] = block["attention"]["qkv"]["kernel"].T
+        # Ours has the query, key and value of one head after another, the twin all queries first.
+        heads = np.reshape(
+            block["attention"]["qkv"]["kernel"], (-1, model.blocks[i].heads, 3, size)
+        )
+        weights[f"blocks.{i}.qkv.weight"] = np.moveaxis(heads, 2, 1).reshape(len(heads), -1).T
         weights[f"blocks.{i}.attention_out.weight"] = block["attention"]["out"]["kernel"].T
         weights[f"blocks.{i}.ffn_in.weight"] = block["ffn"]["in"]["kernel"].T
         weights[f"blocks.{i}.ffn_out.weight"] = block["ffn"]["out"]["kernel"].T

@@ -1,0 +1,1 @@
+"""What faults of real runs of train.py come to, and what checkpoints cost."""
