@@ -42,7 +42,7 @@ def test_every_fault_names_a_test_that_exists(fault):
 def test_a_row_shows_outcome_code_and_seconds():
     page = faults.faults([row(lost=9.0), row(), row("bit")])
     (line,) = (line for line in page.splitlines() if line.startswith("| `sigkill` |"))
-    cells = "| SIGKILL | goes on; ends equal | SIGKILL | 0.0 s | 3.2 s | 50 | `test_resume.py::"
+    cells = "| SIGKILL | goes on; ends equal | SIGKILL | 0.0 s | 3.2 s | 50 | `test_kills.py::"
     assert cells in line
     assert "9.0 s" not in page
     assert page.startswith("2 cores of X, 1 x cpu; 2026-01-02; jax 0.10. Without a fault 600 steps")

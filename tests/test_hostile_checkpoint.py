@@ -14,7 +14,8 @@ import orbax.checkpoint as ocp
 import pytest
 from commands import fresh, train
 
-from aigc_jax import checkpoint, core, stored
+import sample
+from aigc_jax import checkpoint, core, evaluate, stored
 
 
 def state_of(step=1):
@@ -237,7 +238,7 @@ def test_names_of_foreign_code_in_a_stored_config_are_refused(trained, tmp_path,
     assert not marker.exists()
 
 
-def test_a_damaged_checkpoint_is_not_sampled_from(trained, tmp_path):
+def test_a_damaged_checkpoint_is_neither_sampled_from_nor_evaluated(trained, tmp_path, capsys):
     workdir = shutil.copytree(trained, tmp_path / "run")
     (step,) = checkpoint.steps(workdir)[-1:]
     files = [f for f in (checkpoint.folder(workdir) / str(step)).rglob("*") if f.is_file()]
@@ -246,8 +247,10 @@ def test_a_damaged_checkpoint_is_not_sampled_from(trained, tmp_path):
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     argv = [f"--workdir={workdir}", f"--out={tmp_path / 'out'}", "--num=2"]
-    code, said = fresh({"script": "sample", "argv": argv})
-    assert code == 2, said
-    assert f"checkpoints/{step}" in said
-    assert "damaged" in said
+    codes = sample.main(argv), evaluate.main([f"--workdir={workdir}"])
+    assert codes == (2, 2)
+    said = capsys.readouterr().err
+    assert said.count(f"checkpoints/{step}") >= 2
+    assert said.count("damaged") >= 2
+    assert not (workdir / "evaluation").exists()
     assert (checkpoint.folder(workdir) / str(step)).is_dir()

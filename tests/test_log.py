@@ -2,10 +2,12 @@
 
 import json
 
+import commands
 import pytest
 import tiny_runs
 
-from aigc_jax import build, log, loop
+from aigc_jax import build, checkpoint, log, loop
+from aigc_jax.media import images as pictures
 
 
 def lines(workdir):
@@ -95,3 +97,62 @@ def test_rows_of_a_run_have_the_same_names_throughout(resumed):
     metrics |= {"examples_per_second", "peak_memory_mib", "nonfinite_share"}
     assert set(names["train"][0]) == metrics
     assert names["test"] == [["d_fake", "d_real"]] * 2
+
+
+class Broken:
+    """A logger that raises whatever it is asked for."""
+
+    def __getattr__(self, name):
+        def fail(*args, **keywords):
+            raise RuntimeError(f"no connection for {name}")
+
+        return fail
+
+
+def test_loggers_that_raise_never_stop_a_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(log, "_events", lambda *args: Broken())
+    monkeypatch.setattr(pictures, "write_png", Broken().write_png)
+    assert commands.train(tmp_path, "vae") == 0
+    said = capsys.readouterr().out
+    assert said.count("warning: TensorBoard: no connection for add_scalar; the run goes on") == 1
+    assert said.count("warning: samples: no connection for write_png; the run goes on") == 1
+    rows = [row for row in commands.rows(tmp_path) if row["split"] == "train"]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    assert checkpoint.steps(tmp_path)[-1] == 4
+
+
+@pytest.mark.parametrize("fails", ["from the start", "later"])
+def test_rows_that_cannot_be_written_are_said_once(tmp_path, capsys, fails):
+    if fails == "from the start":
+        (tmp_path / "metrics.jsonl").mkdir()
+    with log.Log(tmp_path, 3) as written:
+        if fails == "later":
+            written._rows.close()
+        for step in (1, 2, 3):
+            written.write(step, "train", {"loss": 1.0})
+    said = capsys.readouterr().out
+    assert said.count("warning: metrics.jsonl: ") == 1
+    assert said.count("loss 1") == 3
+    files = list((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
+    assert b"train/loss" in files[0].read_bytes()
+
+
+def test_only_the_first_of_several_processes_writes(tmp_path, capsys):
+    with log.Log(tmp_path, 3, writes=False) as silent:
+        silent.write(1, "train", {"loss": 1.0})
+        silent.say("a line")
+        silent.text(1, "samples", "a text")
+    assert list(tmp_path.iterdir()) == []
+    assert capsys.readouterr().out == ""
+
+
+def test_rows_of_rollbacks_that_are_yet_to_come_are_dropped(tmp_path):
+    """They are of the step that a run went back to, so that step alone does not tell."""
+    with log.Log(tmp_path, 9) as written:
+        written.write(4, "train", {"loss": 1.0})
+        for number in (1, 2):
+            written.write(4, "rollback", {"from": 6 + number})
+    with log.Log(tmp_path, 9, resume_at=4, rollbacks=1):
+        pass
+    assert [row["from"] for row in log.rollbacks(tmp_path)] == [7]
+    assert len(lines(tmp_path)) == 2

@@ -8,7 +8,6 @@ from statistics import median
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from aigc_jax import checkpoint, core
 
@@ -18,9 +17,10 @@ RESTORES = 3
 
 
 def state_of(megabytes: int) -> core.State:
-    """A state of ten equal arrays f32, `megabytes` million bytes in all."""
+    """A state of ten arrays f32 of noise, `megabytes` million bytes in all."""
     length = megabytes * 1_000_000 // 4 // LEAVES
-    return core.new_state({"model": {f"leaf_{i}": jnp.zeros(length) for i in range(LEAVES)}}, {})
+    noise = lambda i: jax.random.normal(jax.random.key(i), (length,))
+    return core.new_state({"model": {f"leaf_{i}": noise(i) for i in range(LEAVES)}}, {})
 
 
 @jax.jit

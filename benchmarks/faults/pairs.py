@@ -48,10 +48,10 @@ def stopped(bench: Bench) -> Outcome:
 
 
 def terminated(bench: Bench) -> Outcome:
-    """SIGTERM to one of two."""
+    """SIGTERM to one of two; early, for it takes JAX up to a second or two to tell the other."""
     whole, name = bench.whole(PAIR), "pair_terminated"
     with bench.start(name, PAIR) as job:
-        bench.reach_moment(job, name)
+        job.wait_for(f"step {bench.plan['log_every']}/")
         job.strike(signal.SIGTERM, VICTIM)
         codes = job.codes()
     last = [re.findall(r"asked to stop, after step (\d+)", job.said(i)) for i in (0, 1)]
