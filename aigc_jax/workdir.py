@@ -152,6 +152,6 @@ def _held_whole(params: core.PyTree, mesh: jax.sharding.Mesh) -> list[str]:
     share = sum(whole.values()) / sum(x.size for _, x in leaves)
     named = ", ".join(sorted(whole, key=whole.get, reverse=True)[:3])
     return [
-        f"whole       {share:.1%} of the parameters on every device: neither rules nor sizes divide "
-        f"them over {ways}: {named}"
+        f"whole       {share:.1%} of the parameters on every device: neither rules nor sizes "
+        f"divide them over {ways}: {named}"
     ]
