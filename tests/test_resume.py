@@ -47,15 +47,6 @@ def test_samples_on_the_way_are_the_same(runs, family):
     assert all((whole / name).read_bytes() == (parts / name).read_bytes() for name in names)
 
 
-def test_killed_before_in_and_after_a_save_equals_uninterrupted(runs, tmp_path):
-    for item in (1, "unfinished", 2):
-        code, said = commands.fresh(command(tmp_path, "vae", signal="SIGKILL", item=item))
-        assert code == -9, said
-    code, said = commands.fresh(command(tmp_path, "vae"))
-    assert code == 0, said
-    commands.assert_equal_runs(runs / "whole" / "vae", tmp_path)
-
-
 def test_a_second_process_on_a_workdir_is_refused(tmp_path):
     with lock.locked(tmp_path):
         code, said = commands.fresh(command(tmp_path, "vae"))

@@ -164,7 +164,7 @@ def test_stops_and_kills_of_every_family_lose_nothing(tmp_path, family, victim):
 def test_the_peer_of_a_stopped_process_leaves_and_the_restart_loses_nothing(runs, tmp_path, victim):
     argv = commands.train_args(tmp_path, ordered.CONFIG, *LONG, "mesh.fsdp=2")
     assert failed(argv, victim, signal.SIGSTOP) == 0
-    assert 0 < finished(argv) < STEPS
+    assert finished(argv) < STEPS
     commands.assert_equal_runs(runs.root / "two" / "long", tmp_path)
 
 
