@@ -7,7 +7,7 @@ import flax.linen as nn
 import pytest
 from PIL import Image
 
-from aigc_jax import build, loop, parallel
+from aigc_jax import build, parallel, start
 
 ALL = ("gan", "vae", "attention")
 
@@ -33,7 +33,7 @@ def no_work(monkeypatch):
 
     for module, name in (
         *((parallel, "compile_init"), (parallel, "compile_step"), (parallel, "compile_eval")),
-        *((loop, "restore"), (build, "load_data")),
+        *((start, "restore"), (build, "load_data")),
     ):
         monkeypatch.setattr(module, name, forbidden(name))
 
@@ -251,7 +251,7 @@ def test_workdir_that_cannot_be_written(here, capsys):
 SAMPLING = {
     "a folder without a checkpoint": ("empty", (), ("--workdir=", "empty", "no checkpoint")),
     "no folder": ("nowhere", (), ("--workdir=", "nowhere", "no checkpoint")),
-    "a step without a checkpoint": ("vae", ("--step=1",), ("--step=1", "[2]")),
+    "a step without a checkpoint": ("vae", ("--step=1",), ("--step=1", "[0, 2]")),
     "an output below a file": ("vae", ("--out=file/out",), ("file/out", "cannot be written")),
     "a label": ("vae", ("--label=3",), ("--label=3", "unconditional")),
     "an option of others": ("vae", ("--temperature=1",), ("--temperature", "interpolate")),

@@ -227,7 +227,7 @@ def test_bfloat16_computes_in_half_and_keeps_float32_parameters():
     state = jax.eval_shape(halves.algorithm.init, key)
     after, metrics = jax.eval_shape(step, state, batch, key)
     kinds = {x.dtype for x in jax.tree.leaves((after.params, after.opt_state, after.ema, metrics))}
-    assert kinds == {jnp.dtype("float32"), jnp.dtype("int32")}
+    assert kinds == {jnp.dtype("float32"), jnp.dtype("int32"), jnp.dtype("bool")}
     assert after == state
     assert "bf16" in str(jax.make_jaxpr(step)(state, batch, key))
 

@@ -84,9 +84,9 @@ def test_memory_of_the_state_whole_and_per_device():
     memory = {name: (whole, part) for name, whole, part in found["memory of the state in bytes"]}
     kernel = INPUTS * 1024 * 4
     assert memory["params"] == memory["ema"] == (f"{kernel:,}", f"{kernel // 4:,}")
-    # Two moments, the counters of the rule and its schedule, and the scale of the learning rate.
-    adam = 2 * kernel + 3 * 4
-    assert memory["opt_state"] == (f"{adam:,}", f"{2 * kernel // 4 + 12:,}")
+    # Two moments, the counters of the rule and its schedule, the scale of the rate and a flag.
+    adam = 2 * kernel + 3 * 4 + 1
+    assert memory["opt_state"] == (f"{adam:,}", f"{2 * kernel // 4 + 13:,}")
     counters = 8 * 4  # step, cursor and the six of the guard
     assert memory["total"][0] == f"{2 * kernel + adam + counters:,}"
 
