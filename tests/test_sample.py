@@ -251,9 +251,7 @@ def flip_bit(path):
     path.write_bytes(content)
 
 
-def test_a_damaged_checkpoint_is_refused_and_no_other_taken(
-    copied, tmp_path, capsys
-):
+def test_a_damaged_checkpoint_is_refused_and_no_other_taken(copied, tmp_path, capsys):
     workdir = copied("vae")
     parts = (checkpoint.folder(workdir) / "4" / "state").rglob("*")
     flip_bit(max((p for p in parts if p.is_file()), key=lambda p: p.stat().st_size))
