@@ -106,6 +106,7 @@ def between_processes(root, plans):
         assert_same_run(root / "whole" / name, root / "parts" / name)
 
 
+@pytest.mark.slow
 def test_one_process_then_two_then_one_see_the_same_batches(tmp_path):
     ordered.write_folder(tmp_path / "images")
     images = f"{ordered.__file__}:{tmp_path / 'images'}"

@@ -56,7 +56,10 @@ def moved(name, mesh, devices):
     return point, found
 
 
-@pytest.mark.parametrize(("name", "counts"), [("gpt", (2, 4, 8)), ("gan", (2, 8))])
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [("gpt", (2, 8)), pytest.param("gan", (2, 4, 8), marks=pytest.mark.slow)],
+)
 def test_a_data_parallel_step_reduces_its_gradients_whatever_the_number(name, counts):
     points = [moved(name, "data", devices) for devices in counts]
     gradients = 4 * points[0][0]["parameters"]

@@ -17,7 +17,7 @@ class Fault(NamedTuple):
 
 CHECKPOINT = "tests/test_checkpoint.py::test_a_broken_checkpoint_gives_way_to_the_one_before"
 FULL = "tests/test_checkpoint_faults.py::test_a_full_disk_by_a_limit_on_file_sizes"
-IN_SAVE = "tests/test_resume.py::test_killed_before_in_and_after_a_save_equals_uninterrupted"
+IN_SAVE = "tests/test_kills.py::test_three_kills_change_nothing"
 PAIR = "tests/test_two_processes.py::test_a_stop_of_one_and_a_kill_of_one_lose_nothing"
 
 FAULTS: Mapping[str, Fault] = {
