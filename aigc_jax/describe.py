@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -196,7 +195,7 @@ def _memory(state: core.State, shardings: core.State) -> list[tuple[str, ...]]:
         wheres = jax.tree.leaves(getattr(shardings, field.name))
         whole = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
         shards = [
-            math.prod(where.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+            parallel.bytes_on_device(leaf, where)
             for leaf, where in zip(leaves, wheres, strict=True)
         ]
         totals += whole, sum(shards)

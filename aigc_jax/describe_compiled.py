@@ -90,7 +90,7 @@ def _memory(compiled: Any, shapes: core.State, shardings: core.State) -> Rows:
         leaves = jax.tree.leaves(getattr(shapes, name))
         places = jax.tree.leaves(getattr(shardings, name))
         for leaf, where in zip(leaves, places, strict=True):
-            sizes[name] += math.prod(where.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+            sizes[name] += parallel.bytes_on_device(leaf, where)
     analysis = compiled.memory_analysis()
     rows = {words: sizes[name] for name, words in held.items()}
     rows["rest of the state"] = sum(sizes.values()) - sum(rows.values())

@@ -110,7 +110,7 @@ def _convolution(eqn: JaxprEqn) -> int:
     out = eqn.outvars[0].aval.shape
     count = out[layout.out_spec[0]] * out[layout.out_spec[1]] * rhs[layout.rhs_spec[1]]
     for axis, window in enumerate(eqn.params["window_strides"]):
-        count *= _pairs(
+        count *= pairs(
             *(lhs[layout.lhs_spec[axis + 2]], rhs[layout.rhs_spec[axis + 2]]),
             *(out[layout.out_spec[axis + 2]], window, eqn.params["padding"][axis][0]),
             *(eqn.params["lhs_dilation"][axis], eqn.params["rhs_dilation"][axis]),
@@ -118,7 +118,7 @@ def _convolution(eqn: JaxprEqn) -> int:
     return count
 
 
-def _pairs(
+def pairs(
     size: int, kernel: int, out: int, stride: int, padding: int, lhs_dilation: int, dilation: int
 ) -> int:
     """Pairs (output position, kernel position) along one axis that meet a real input."""

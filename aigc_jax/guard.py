@@ -107,8 +107,13 @@ def nonfinite_part(state: State) -> str:
     return next((name for name, finite in flags.items() if not finite), "")
 
 
+def counts(guard: PyTree) -> dict[str, Any]:
+    """The guard on the host, as it is."""
+    return {key: np.asarray(value).item() for key, value in guard.items()}
+
+
 def as_numbers(guard: PyTree, state: State, metrics: Metrics) -> dict[str, Any]:
     """The guard on the host, with the name itself in "name" ("" for none)."""
-    seen = {key: np.asarray(value).item() for key, value in guard.items()}
+    seen = counts(guard)
     name = "" if seen["name"] < 0 else watched_names(state, metrics)[seen["name"]]
     return seen | {"name": name}

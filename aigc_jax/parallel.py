@@ -96,6 +96,11 @@ def _owner(name: str, params: Sequence[str]) -> str:
     return best if best and fit(best) else ""
 
 
+def bytes_on_device(leaf: jax.ShapeDtypeStruct, where: NamedSharding) -> int:
+    """How much of an array one device holds."""
+    return math.prod(where.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """Whole on every device."""
     return NamedSharding(mesh, P())

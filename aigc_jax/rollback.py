@@ -9,7 +9,7 @@ import numpy as np
 
 from aigc_jax import build, checkpoint, log, parallel, start
 from aigc_jax.core import State
-from aigc_jax.guard import BadStreak, nonfinite_part
+from aigc_jax.guard import BadStreak, counts, nonfinite_part
 
 
 def check(config: Mapping[str, Any], guard: Mapping[str, Any], step: int, cursor: int) -> None:
@@ -31,8 +31,8 @@ def check_state(state: State, step: int, cursor: int) -> None:
     """Raises BadStreak if any part of a state that shall be saved is not finite."""
     name = nonfinite_part(state)
     if name:
-        guard = {key: np.asarray(value).item() for key, value in state.guard.items()}
-        raise BadStreak(f"{name} is not finite at step {step}", step - 1, step, cursor, guard)
+        reason = f"{name} is not finite at step {step}"
+        raise BadStreak(reason, step - 1, step, cursor, counts(state.guard))
 
 
 def gone_back(

@@ -23,15 +23,13 @@ def restore(
 
 
 def resumed(run: build.Run, workdir: pathlib.Path, mesh: jax.sharding.Mesh) -> core.State | None:
-    """The newest whole checkpoint of the workdir, None without any; damaged later ones make way.
+    """The newest whole checkpoint of the workdir, None without any.
 
     The checkpoint of step 0 alone only shows that the place can be written to.
     """
     if not any(checkpoint.steps(workdir)):
         return None
-    state = restore(run, workdir, mesh)
-    checkpoint.set_aside(workdir, int(state.step))
-    return state
+    return restore(run, workdir, mesh)
 
 
 def first_state(run: build.Run, mesh: jax.sharding.Mesh) -> core.State:

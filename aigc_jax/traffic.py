@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
-from aigc_jax import build, core
+from aigc_jax import build, core, parallel
 from aigc_jax.collectives import Collective
 
 
@@ -70,11 +70,11 @@ def _least(kind: str, axes: Iterable[str], size: int, mesh: Mesh, count: int = 1
 
 
 def _of_weights(leaf: Any, where: NamedSharding, updates: int) -> list[Traffic]:
-    mesh, size = where.mesh, leaf.dtype.itemsize
+    mesh = where.mesh
     over = _axes(where)
     dividing = [axis for axis in core.BATCH if axis in over]
     others = [axis for axis in core.BATCH if axis not in over and mesh.shape[axis] > 1]
-    shard = size * math.prod(where.shard_shape(leaf.shape))
+    shard = parallel.bytes_on_device(leaf, where)
     whole = shard * math.prod(mesh.shape[axis] for axis in dividing)
     rows = _least("all-gather", dividing, whole, mesh, updates)
     rows += _least("reduce-scatter", dividing, whole, mesh, updates)

@@ -62,17 +62,6 @@ def assert_is(state, step):
     jax.tree.map(compare, state, jax.tree.map(np.asarray, state_at(step)))
 
 
-def flip(workdir, step):
-    """One bit of the largest file of a checkpoint."""
-    from aigc_jax import checkpoint
-
-    files = [p for p in (checkpoint.folder(workdir) / str(step)).rglob("*") if p.is_file()]
-    path = max(files, key=lambda p: p.stat().st_size)
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
 def meet(name):
     from jax.experimental import multihost_utils
 
@@ -104,6 +93,8 @@ def train_and_save(workdir, wanted):
 
 def read_and_agree(workdir, index, wanted):
     """Both see the damage that either finds, and go back to the same step."""
+    from checkpoints import flip
+
     from aigc_jax import checkpoint, stored
 
     assert_is(checkpoint.restore(workdir, wanted), 15)

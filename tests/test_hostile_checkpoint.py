@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from checkpoints import flip
 from commands import fresh, train
 
 import sample
@@ -241,11 +242,7 @@ def test_names_of_foreign_code_in_a_stored_config_are_refused(trained, tmp_path,
 def test_a_damaged_checkpoint_is_neither_sampled_from_nor_evaluated(trained, tmp_path, capsys):
     workdir = shutil.copytree(trained, tmp_path / "run")
     (step,) = checkpoint.steps(workdir)[-1:]
-    files = [f for f in (checkpoint.folder(workdir) / str(step)).rglob("*") if f.is_file()]
-    path = max(files, key=lambda f: f.stat().st_size)
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
+    flip(workdir, step)
     argv = [f"--workdir={workdir}", f"--out={tmp_path / 'out'}", "--num=2"]
     codes = sample.main(argv), evaluate.main([f"--workdir={workdir}"])
     assert codes == (2, 2)

@@ -53,7 +53,7 @@ RULES |= {
     "collectives": ".dataflow .hlo .replica_groups",
     "sharding": "jax .core .names",
     "constraints": "jax flax .core",
-    "traffic": "jax .build .collectives .core",
+    "traffic": "jax .build .collectives .core .parallel",
     "describe_compiled": "jax numpy .build .collectives .compiling .core .flops .parallel .traffic",
     "digests": "jax numpy .core",
     "retention": "jax .core",

@@ -9,9 +9,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from aigc_jax import hlo
+from aigc_jax.flops import pairs
 
 # These move nothing, or what they move is counted where it is used.
 FREE = (
@@ -79,17 +78,8 @@ def _convolution(
         one = {name: int(of_axis(name, 1)[0] or 1) for name in ("stride", "lhs_dilate")}
         dilation = int(of_axis("rhs_dilate", 1)[0] or 1)
         sizes = (shape[place[label]] for shape, place in zip((lhs, rhs, out), at, strict=True))
-        count *= _pairs(*sizes, one["stride"], low, one["lhs_dilate"], dilation)
+        count *= pairs(*sizes, one["stride"], low, one["lhs_dilate"], dilation)
     return count
-
-
-def _pairs(
-    size: int, kernel: int, out: int, stride: int, padding: int, lhs_dilation: int, dilation: int
-) -> int:
-    """Pairs (output position, kernel position) along one axis that meet a real input."""
-    at = np.arange(out)[:, None] * stride + np.arange(kernel) * dilation - padding
-    inside = (at >= 0) & (at <= (size - 1) * lhs_dilation)
-    return int((inside & (at % lhs_dilation == 0)).sum())
 
 
 COUNTS = {"dot": _dot, "convolution": _convolution}
