@@ -2,7 +2,8 @@
 
 A save copies the state and returns; files are made in the background and appear under their step
 in one move. Several processes save and restore together, each its own part, into one folder that
-all of them see. `stored` says what a checkpoint is made of, `retention` which ones are kept.
+all of them see. `storage.stored` says what a checkpoint is made of, `storage.retention` which ones
+are kept.
 """
 
 import pathlib
@@ -12,11 +13,11 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from aigc_jax import retention, stored
 from aigc_jax.core import State
-from aigc_jax.retention import check_space, folder, set_aside, steps
-from aigc_jax.saving import Writer
-from aigc_jax.stored import DamagedError
+from aigc_jax.storage import retention, stored
+from aigc_jax.storage.retention import check_space, folder, set_aside, steps
+from aigc_jax.storage.saving import Writer
+from aigc_jax.storage.stored import DamagedError
 
 __all__ = ["DamagedError", "Writer", "check_space", "folder", "set_aside", "steps"]
 

@@ -20,9 +20,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from aigc_jax import build, collectives, core, flops, parallel, traffic
+from aigc_jax import build, core, flops, parallel
+from aigc_jax.compiled import collectives, traffic
+from aigc_jax.compiled.traffic import Traffic
 from aigc_jax.compiling import compiled_with_options
-from aigc_jax.traffic import Traffic
 
 Rows = list[tuple[str, ...]]
 

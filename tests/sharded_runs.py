@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 import jax
 import tiny_runs
 
-from aigc_jax import collectives, core, describe_compiled, feed, parallel, sharding, traffic
+from aigc_jax import core, describe_compiled, feed, parallel, sharding
+from aigc_jax.compiled import collectives, traffic
 
 
 class Step(NamedTuple):

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import pytest
 from checkpoints import flip, names, target, write
 
-from aigc_jax import checkpoint, stored
+from aigc_jax import checkpoint
+from aigc_jax.storage import stored
 
 
 def test_damaged_ones_are_kept_under_names_of_their_own(tmp_path, capsys):

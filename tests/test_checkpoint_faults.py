@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 from checkpoints import MIB, assert_whole, names, save, state_at, target, write
 
-from aigc_jax import checkpoint, saving
+from aigc_jax import checkpoint
+from aigc_jax.storage import saving
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 

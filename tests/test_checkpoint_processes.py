@@ -95,7 +95,8 @@ def read_and_agree(workdir, index, wanted):
     """Both see the damage that either finds, and go back to the same step."""
     from checkpoints import flip
 
-    from aigc_jax import checkpoint, stored
+    from aigc_jax import checkpoint
+    from aigc_jax.storage import stored
 
     assert_is(checkpoint.restore(workdir, wanted), 15)
     pair = jax.ShapeDtypeStruct((2,), jnp.int32, sharding=wanted.step.sharding)

@@ -16,7 +16,8 @@ from checkpoints import flip
 from commands import fresh, train
 
 import sample
-from aigc_jax import checkpoint, core, evaluate, stored
+from aigc_jax import checkpoint, core, evaluate
+from aigc_jax.storage import stored
 
 
 def state_of(step=1):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aigc_jax import collectives
+from aigc_jax.compiled import collectives
 from benchmarks import readme, report
 from benchmarks.scaling import chips, cost, fit, hoisted, measure, network, plot, predict
 from benchmarks.scaling.chips import CHIPS

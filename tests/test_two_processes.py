@@ -9,6 +9,8 @@ import commands
 import numpy as np
 import ordered
 import pytest
+import test_kills
+import test_rollback
 import together
 from commands import FAMILIES
 
@@ -52,9 +54,10 @@ def runs(tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
     ordered.write_folder(root / "images")
     plans = {f: (f, *PLAN, *QUICK[f]) for f in FAMILIES} | {"streamed": (*streamed(root), *PLAN)}
+    plans["holes"] = ("vae", *test_rollback.PLAN, *test_rollback.holes(9, 14))
     for name, plan in plans.items():
         assert commands.train(root / "one" / name, *plan) == 0
-    meshes = MESHES | {"streamed": ("mesh.data=2",)}
+    meshes = MESHES | dict.fromkeys(("streamed", "holes"), ("mesh.data=2",))
     both = [(root / "two" / name, *plan, *meshes[name]) for name, plan in plans.items()]
     both.append((root / "two" / "long", ordered.CONFIG, *LONG, "mesh.fsdp=2"))
     with together.start(2, *(commands.train_args(*run) for run in both)) as group:
@@ -63,15 +66,29 @@ def runs(tmp_path_factory):
     return Runs(root, *map(list, zip(*each, strict=True)))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_two_give_the_losses_of_one(runs, family):
-    one, two = (commands.rows(runs.root / part / family) for part in ("one", "two"))
+def assert_equal_rows(runs, name):
+    """One and two processes wrote the same rows, but for rounding; returns how many."""
+    one, two = (commands.rows(runs.root / part / name) for part in ("one", "two"))
     assert [row.keys() for row in one] == [row.keys() for row in two]
-    assert len(one) == 8 + 2
     for row, other in zip(one, two, strict=True):
         assert (row["step"], row["split"]) == (other["step"], other["split"])
         values, others = ([v for v in r.values() if isinstance(v, float)] for r in (row, other))
         np.testing.assert_allclose(values, others, rtol=1e-4, atol=1e-6)
+    return len(one)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_two_give_the_losses_of_one(runs, family):
+    assert assert_equal_rows(runs, family) == 8 + 2
+
+
+def test_two_go_back_like_one(runs):
+    """Data that is NaN: both skip, count, go back to the same step, and on with later data."""
+    assert assert_equal_rows(runs, "holes") == 24 + 2 + 2
+    one, two = (checkpoint.read_arrays(runs.root / part / "holes") for part in ("one", "two"))
+    for name in ("cursor", *(name for name in one if name.startswith("guard/"))):
+        assert one[name] == two[name]
+    assert (two["guard/rollbacks"], two["guard/skipped"]) == (2, 6)
 
 
 def test_two_see_the_same_batches_as_one(runs):
@@ -113,13 +130,17 @@ def stopped(argv, victims):
         return steps.pop()
 
 
-def failed(argv, victim, number):
-    """The step that a pair begins at, of which one is killed or stopped; the other leaves soon."""
+def failed(argv, victim, number, moment=lambda group: None):
+    """The step that a pair begins at, of which one is killed or stopped; the other leaves soon.
+
+    `moment(group)` returns when the signal shall come, after 15 steps.
+    """
     other = 1 - victim
     with together.start(2, argv, pause=PAUSE) as group:
         group.wait_for("results ")
         step = begun_at(group)
         group.wait_for(f"step {step + 15}/")
+        moment(group)
         group.signal(victim, number)
         start = time.monotonic()
         code = group.wait_one(other, 60)
@@ -137,13 +158,26 @@ def finished(argv):
 
 
 def test_a_stop_of_one_and_a_kill_of_one_lose_nothing(runs, tmp_path):
+    """The kill comes while a checkpoint is being made."""
     argv = commands.train_args(tmp_path, ordered.CONFIG, *LONG, "mesh.fsdp=2")
     step = stopped(argv, [1])
     assert 5 <= step < STEPS
     assert checkpoint.steps(tmp_path)[-1] == step
     assert [row["step"] for row in commands.rows(tmp_path)][-1] == step
-    assert failed(argv, 1, signal.SIGKILL) == step
+    assert failed(argv, 1, signal.SIGKILL, test_kills.in_a_save(tmp_path)) == step
     assert step <= finished(argv) < STEPS
+    commands.assert_equal_runs(runs.root / "two" / "long", tmp_path)
+
+
+@pytest.mark.slow
+def test_kills_of_either_in_a_save_lose_nothing(runs, tmp_path):
+    argv, begun = commands.train_args(tmp_path, ordered.CONFIG, *LONG, "mesh.fsdp=2"), []
+    for victim in (0, 1, 0, 1):
+        begun.append(failed(argv, victim, signal.SIGKILL, test_kills.in_a_save(tmp_path)))
+    begun.append(finished(argv))
+    assert begun[0] == 0
+    assert begun == sorted(set(begun))
+    assert begun[-1] < STEPS
     commands.assert_equal_runs(runs.root / "two" / "long", tmp_path)
 
 

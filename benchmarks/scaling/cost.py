@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from aigc_jax import hlo
+from aigc_jax.compiled import hlo
 from aigc_jax.flops import pairs
 
 # These move nothing, or what they move is counted where it is used.

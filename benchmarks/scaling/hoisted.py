@@ -7,8 +7,8 @@ would make the gradient of chunked logits dozens of times its size.
 
 from collections.abc import Sequence
 
-from aigc_jax import hlo
-from aigc_jax.collectives import Collective
+from aigc_jax.compiled import hlo
+from aigc_jax.compiled.collectives import Collective
 
 
 def counted_once(text: str, found: Sequence[Collective]) -> list[Collective]:

@@ -19,7 +19,8 @@ from unittest import mock
 import jax
 import numpy as np
 
-from aigc_jax import build, collectives, core, describe, feed, parallel, sharding
+from aigc_jax import build, core, describe, feed, parallel, sharding
+from aigc_jax.compiled import collectives
 from benchmarks.scaling import cost, hoisted, network
 from benchmarks.scaling.workloads import WORKLOADS, Workload
 

@@ -18,8 +18,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from aigc_jax import digests
 from aigc_jax.core import PyTree, path_name
+from aigc_jax.storage import digests
 
 FORMAT = 2
 LISTED = 20  # differences that an error spells out

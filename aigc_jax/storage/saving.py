@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from aigc_jax import retention, stored
 from aigc_jax.core import PyTree, State
-from aigc_jax.retention import folder, steps
-from aigc_jax.stored import first_line
+from aigc_jax.storage import retention, stored
+from aigc_jax.storage.retention import folder, steps
+from aigc_jax.storage.stored import first_line
 
 PATIENCE = 600  # seconds that one process waits for the others to write their parts
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from aigc_jax import hlo
+from aigc_jax.compiled import hlo
 
 # These hand on the numbers they get.
 MOVES = ("get-tuple-element", "bitcast", "copy", "reshape", "transpose", "convert")

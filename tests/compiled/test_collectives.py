@@ -7,7 +7,8 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from aigc_jax import collectives, hlo, parallel, replica_groups
+from aigc_jax import parallel
+from aigc_jax.compiled import collectives, hlo, replica_groups
 
 MESH = {"data": 2, "fsdp": 4, "tensor": 1}
 HEAD = "HloModule step, entry_computation_layout={()->f32[8]{0}}, num_partitions=8\n\n"

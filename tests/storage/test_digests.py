@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from aigc_jax import digests
+from aigc_jax.storage import digests
 
 DTYPES = ("float32", "bfloat16", "float16", "int32", "uint8", "int8", "bool", "complex64")
 WIDE = ("float64", "int64")  # of the host alone

@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from aigc_jax import dataflow, hlo, replica_groups
-from aigc_jax.dataflow import Program, Value
+from aigc_jax.compiled import dataflow, hlo, replica_groups
+from aigc_jax.compiled.dataflow import Program, Value
 
 KINDS = (
     *("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute"),

@@ -6,7 +6,8 @@ import shutil
 import pytest
 from checkpoints import MIB, assert_whole, names, state_at, target, write
 
-from aigc_jax import checkpoint, retention
+from aigc_jax import checkpoint
+from aigc_jax.storage import retention
 
 METRICS = {1: {"loss": 5.0}, 2: {"loss": 1.0}, 3: {}, 4: {"loss": 3.0}, 5: {"loss": float("nan")}}
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
 from aigc_jax import build, core, parallel
-from aigc_jax.collectives import Collective
+from aigc_jax.compiled.collectives import Collective
 
 
 class Traffic(NamedTuple):
