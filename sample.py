@@ -20,7 +20,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, list[str]]]:
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("generated_images"))
     parser.add_argument("--num", type=int, default=64, help="how many samples")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--step", type=int, help="which checkpoint; default: the newest whole one")
+    parser.add_argument("--step", type=int, help="which checkpoint; default: the newest")
     parser.add_argument("--batch_size", type=int, default=64, help="samples per call")
     parser.add_argument("--ema", action="store_true", help="averaged parameters (the default)")
     parser.add_argument("--noema", action="store_true", help="raw parameters")

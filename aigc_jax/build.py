@@ -145,11 +145,13 @@ def describe_data(config: Mapping[str, Any], tokenizer: Any = None) -> Info:
     return data.describe(section, tokenizer)
 
 
-def load_data(config: Mapping[str, Any], tokenizer: Any = None) -> Dataset:
+def load_data(
+    config: Mapping[str, Any], tokenizer: Any = None, trust: Collection[str] | None = None
+) -> Dataset:
     """The prepared data set; a user's own "module:function" gets its options as keywords."""
     section = config["data"]
     if ":" in section["name"]:
-        function = find(section["name"], (), "config.data.name")
+        function = find(section["name"], (), "config.data.name", trust)
         dataset = function(**{k: v for k, v in section.items() if k != "name"})
         finite.check(dataset)
         return dataset
@@ -182,7 +184,7 @@ def algorithm(
     made = make(example=example, tx=tx, accumulate=config["accumulate"], **options)
     if config["ema_decay"]:
         made = core.with_ema(made, config["ema_decay"], _averaged_networks(config, made))
-    return guarded(made, axis_name)
+    return guarded(made, axis_name, config["max_bad_steps"])
 
 
 def offered_by(config: Mapping[str, Any], example: core.Example) -> dict[str, Any]:

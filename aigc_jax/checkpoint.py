@@ -6,6 +6,7 @@ all of them see. `storage.stored` says what a checkpoint is made of, `storage.re
 are kept.
 """
 
+import contextlib
 import pathlib
 from typing import Any
 
@@ -15,11 +16,11 @@ from jax.experimental import multihost_utils
 
 from aigc_jax.core import State
 from aigc_jax.storage import retention, stored
-from aigc_jax.storage.retention import check_space, folder, set_aside, steps
+from aigc_jax.storage.retention import check_space, folder, most_at_once, set_aside, steps
 from aigc_jax.storage.saving import Writer
 from aigc_jax.storage.stored import DamagedError
 
-__all__ = ["DamagedError", "Writer", "check_space", "folder", "set_aside", "steps"]
+__all__ = ["DamagedError", "Writer", "check_space", "folder", "most_at_once", "set_aside", "steps"]
 
 FINE, DAMAGED, FAILED = 0, 1, 2  # what a process says of a checkpoint that it has read
 
@@ -48,6 +49,14 @@ def read_run(workdir: pathlib.Path, step: int | None = None) -> dict[str, Any]:
       ValueError: if the workdir has no checkpoint, or not that one, or it is damaged.
     """
     return stored.read_meta(folder(workdir) / str(choose(workdir, step)))["run"]
+
+
+def last_record(workdir: pathlib.Path) -> dict[str, Any] | None:
+    """What `Writer.save` was given as `run`, of the newest step of which it can be read, if any."""
+    for step in reversed(steps(workdir)):
+        with contextlib.suppress(ValueError):  # a restore will say what is wrong with it
+            return read_run(workdir, step)
+    return None
 
 
 def read_arrays(workdir: pathlib.Path) -> dict[str, np.ndarray]:

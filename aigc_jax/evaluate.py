@@ -29,7 +29,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--workdir", type=path, help="the run")
     parser.add_argument("--compare", type=path, nargs="+", default=[], help="more runs")
     parser.add_argument("--list", type=path, help="a folder of runs")
-    parser.add_argument("--step", type=int, help="which checkpoint; default: the newest whole one")
+    parser.add_argument("--step", type=int, help="which checkpoint; default: the newest")
     parser.add_argument("--samples", type=int, default=10_000, help="images to draw, at most")
     parser.add_argument("--iw_samples", type=int, default=100, help="K of a VAE's bound")
     parser.add_argument("--seed", type=int, default=0, help="of the samples")
@@ -126,7 +126,7 @@ def evaluate(workdir: pathlib.Path, flags: argparse.Namespace) -> dict[str, Any]
     completed = build.complete(record["config"], flags.trust) | config.UNDIVIDED
     run = build.run(completed, workdirs.info_of(record), flags.trust)
     tokenizer = record["tokenizer"] and tokenizers.from_json(record["tokenizer"])
-    dataset = build.load_data(completed, tokenizer)
+    dataset = build.load_data(completed, tokenizer, flags.trust)
     workdirs.check_corpus(workdir, dataset.info)
     mesh = parallel.make_mesh(config.MESH)
     state = start.restore(run, workdir, mesh, step)

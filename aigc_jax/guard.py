@@ -16,6 +16,8 @@ import numpy as np
 from aigc_jax.core import Algorithm, Metrics, PyTree, State, path_name
 from aigc_jax.optim import finite_gradients, primed
 
+NEVER = 2**31 - 1  # steps in a row
+
 
 class BadStreak(FloatingPointError):
     """Too many steps in a row were not finite: where the run has to go back, and past which data.
@@ -56,8 +58,11 @@ def _nothing_bad() -> dict[str, jax.Array]:
     return counts | {"lr_scale": jnp.ones(()), "step": count(-1), "name": count(-1)}
 
 
-def guarded(algorithm: Algorithm, axis_name: str | None = None) -> Algorithm:
+def guarded(algorithm: Algorithm, axis_name: str | None = None, most: int = NEVER) -> Algorithm:
     """Skips a step whose metrics or gradients are not finite: the state stays as it was.
+
+    After `most` such steps in a row every step is skipped, so that whoever looks at the guard from
+    time to time finds the streak, however long ago it was.
 
     Parameters are not looked at, which would take a pass over them: where an update of finite
     gradients ruins them, the metrics of the next step say so, and no such state is saved.
@@ -78,7 +83,7 @@ def guarded(algorithm: Algorithm, axis_name: str | None = None) -> Algorithm:
         bad = ~jnp.stack(list(_watched(new, metrics).values()))
         if axis_name:
             bad = jax.lax.pmax(bad.astype(jnp.int32), axis_name) > 0
-        skip = bad.any()
+        skip = bad.any() | (guard["in_a_row"] >= most)
         kept = jax.tree.map(lambda old, value: jnp.where(skip, old, value), state, new)
         one, starts = skip.astype(jnp.int32), skip & (guard["in_a_row"] == 0)
         counted = {

@@ -184,7 +184,8 @@ def _check_holder(handle: TextIO, workdir: pathlib.Path, safe: bool) -> None:
     alive = not safe and _lives(holder) if here else _touched(handle, holder)
     if alive:
         raise _refused(workdir, holder)
-    who = "process {pid} on {host}, since {started}".format_map(holder)
+    unknown = dict.fromkeys(("pid", "host", "started"), "?")
+    who = "process {pid} on {host}, since {started}".format_map(unknown | holder)
     print(f"--workdir={workdir}: stale lock of {who}: it is gone, this run takes over", flush=True)
 
 

@@ -16,6 +16,9 @@ import pathlib
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from typing import Any
+
+from aigc_jax.events import Events
 
 
 class Log:
@@ -51,7 +54,7 @@ class Log:
             _cut_back(path, resume_at, rollbacks)
             self._rows = open(path, "a", buffering=1)
         with self.forgiven("TensorBoard"):
-            self._events = _events(workdir / "tensorboard", resume_at)
+            self._events = Events(workdir / "tensorboard", resume_at)
 
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
         """One row to the file and to TensorBoard, and the live line anew."""
@@ -61,19 +64,18 @@ class Log:
         with self.forgiven("metrics.jsonl"):
             self._rows.write(json.dumps(row) + "\n")
         with self.forgiven("TensorBoard"):
-            for name, value in values.items():
-                self._events.add_scalar(f"{split}/{name}", value, step)
+            self._events.scalars(step, {f"{split}/{name}": v for name, v in values.items()})
         self._show(step, split, values)
 
     def image(self, step: int, name: str, image) -> None:
         """A picture u8 [H, W, C] for TensorBoard."""
         with self.forgiven("TensorBoard"):
-            self._events.add_image(name, image[..., :3], step, dataformats="HWC")
+            self._events.image(step, name, image[..., :3])
 
     def text(self, step: int, name: str, text: str) -> None:
         """A text for TensorBoard."""
         with self.forgiven("TensorBoard"):
-            self._events.add_text(name, text, step)
+            self._events.text(step, name, text)
 
     @contextlib.contextmanager
     def forgiven(self, what: str) -> Iterator[None]:
@@ -143,11 +145,7 @@ def _cut_back(path: pathlib.Path, step: int, rollbacks: int) -> None:
     if not path.exists():
         return
     kept, seen = [], 0
-    for line in path.read_text().splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
+    for line, row in _lines(path):
         seen += row["split"] == "rollback"
         if row["step"] <= step and not (row["split"] == "rollback" and seen > rollbacks):
             kept.append(line + "\n")
@@ -156,16 +154,22 @@ def _cut_back(path: pathlib.Path, step: int, rollbacks: int) -> None:
     temporary.replace(path)
 
 
-def rollbacks(workdir: pathlib.Path) -> list[dict[str, float]]:
+def _lines(path: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(line, row) of a file of rows; a line that a kill left unfinished is left out."""
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(row, dict) and {"step", "split"} <= row.keys():
+            yield line, row
+
+
+def rows_of(workdir: pathlib.Path) -> list[dict[str, Any]]:
+    """The rows of a run so far, as they were written."""
+    return [row for _, row in _lines(workdir / "metrics.jsonl")]
+
+
+def rollbacks(workdir: pathlib.Path) -> list[dict[str, Any]]:
     """The rows of the rollbacks of a run so far."""
-    path = workdir / "metrics.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [row for row in map(json.loads, lines) if row["split"] == "rollback"]
-
-
-def _events(folder: pathlib.Path, resume_at: int):
-    # Imported here: it takes as long as jax itself.
-    from tensorboardX import SummaryWriter
-
-    suffix = f".from{resume_at}"  # two writers of one second would share a file name
-    return SummaryWriter(str(folder), purge_step=resume_at + 1, filename_suffix=suffix)
+    return [row for row in rows_of(workdir) if row["split"] == "rollback"]

@@ -23,6 +23,7 @@ from aigc_jax import (
     launch,
     lock,
     parallel,
+    profile,
     rollback,
     samples,
     start,
@@ -54,6 +55,7 @@ class Tools(NamedTuple):
     writer: checkpoint.Writer
     stop_requested: Callable[[int], bool]  # (step)
     alive: Callable[[], None]
+    traced: Callable[..., None]  # (step done, results of the last), see `profile.tracing`
 
 
 def train(config: Mapping[str, Any], workdir: pathlib.Path) -> core.State:
@@ -87,16 +89,17 @@ def train(config: Mapping[str, Any], workdir: pathlib.Path) -> core.State:
         dataset = build.load_data(config, tokenizer)
         record = workdirs.about(config, dataset)
         state = start.first_state(run, mesh) if state is None else state
-        checkpoint.check_space(workdir, state, config["keep_last"] + 2)
+        checkpoint.check_space(workdir, state, checkpoint.most_at_once(config))
         if jax.process_index() == 0:
             workdirs.write(workdir, record)
             print(workdirs.announce(record, state, mesh, workdir), flush=True)
-        compiled, streak = None, None
+        compiled, streak, span = None, None, configs.profiled_steps(config["profile_steps"])
         while True:
             with (
                 _log(config, workdir, state) as log,
                 _writer(config, workdir) as writer,
                 failure.leaving(),
+                profile.tracing(span, config["steps"], workdir / "profile", log.forgiven) as traced,
             ):
                 if streak:
                     rollback.say(log, streak, state)
@@ -105,7 +108,7 @@ def train(config: Mapping[str, Any], workdir: pathlib.Path) -> core.State:
                     writer.save(state, record, {})
                     writer.wait()
                 compiled = compiled or compile_run(run, dataset, mesh)
-                tools = Tools(record, log, writer, stop_requested, alive)
+                tools = Tools(record, log, writer, stop_requested, alive, traced)
                 try:
                     return loop(run, dataset, compiled, state, tools)
                 except BadStreak as error:
@@ -134,11 +137,10 @@ def loop(
       BadStreak: after `config.max_bad_steps` steps in a row that were not finite.
     """
     config, per_call = run.config, feed.steps_per_call(run.config, dataset.train)
-    record, log, writer, stop_requested, alive = tools
+    record, log, writer, stop_requested, alive, traced = tools
     batches = run.algorithm.batches_per_step
     run_key = core.stream(config["seed"], core.STEP)
     items = compiled.items(int(state.cursor))
-    trace, tracing = configs.profiled_steps(config["profile_steps"]), False
     step, rows, values = int(state.step), [], {}
     cursor_of = lambda at, to=int(state.cursor) - step * batches: to + at * batches
     history, warned = collections.deque(maxlen=200), set()
@@ -147,15 +149,10 @@ def loop(
     while step < config["steps"]:
         alive()
         writer.check()
-        if trace and not tracing and trace[0] <= step < trace[1]:
-            jax.profiler.start_trace(str(log.workdir / "profile"))
-            tracing = True
+        traced(step)
         state, metrics, guard = compiled.step(state, compiled.arrays, next(items), run_key)
         step += per_call
-        if tracing and step >= min(trace[1], config["steps"]):
-            jax.block_until_ready(metrics)
-            jax.profiler.stop_trace()
-            tracing = False
+        traced(step, metrics)
         last = step == config["steps"]
         stops = stop_requested(step)
         evaluates = step % config["eval_every"] == 0 or last
@@ -183,7 +180,7 @@ def loop(
                 log.say(
                     f"warning: {seen['name']} was not finite from step {seen['step']} on; skipped"
                 )
-            rollback.check(config, seen, row_step, cursor_of(row_step))
+            rollback.check(config, seen, row_step, cursor_of)
             history.append({"step": row_step, **row_values})
             for signal, line in health.warnings(list(history), config["steps"]).items():
                 if signal not in warned:
@@ -192,7 +189,7 @@ def loop(
         # A stop request changes nothing of what would come: the streak is for the next start.
         if evaluates or due:
             seen = as_numbers(guard, state, metrics)
-            rollback.check(config, seen, step, cursor_of(step))
+            rollback.check(config, seen, step, cursor_of)
         if evaluates:
             values = evaluate(run, compiled, state)
             log.write(step, run.info.eval_split, _finite(values))
@@ -200,7 +197,8 @@ def loop(
         # In a streak the state is still that before it: only a run that ends here saves it.
         if last or stops or (due and not seen["in_a_row"]):
             rollback.check_state(state, step, cursor_of(step))
-            writer.save(state, record, values if evaluates else {})
+            streak = int(guard["in_a_row"]) > 0  # what the next start may have to go back to stays
+            writer.save(state, record, values if evaluates else {}, keep_all=streak)
         if evaluates or due or stops:
             clock, clock_step = time.perf_counter(), step
         if stops and not last:

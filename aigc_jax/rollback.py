@@ -1,7 +1,7 @@
 """Going back: what a run does after too many steps in a row that were not finite."""
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,19 +12,24 @@ from aigc_jax.core import State
 from aigc_jax.guard import BadStreak, counts, nonfinite_part
 
 
-def check(config: Mapping[str, Any], guard: Mapping[str, Any], step: int, cursor: int) -> None:
+def check(
+    config: Mapping[str, Any], guard: Mapping[str, Any], step: int, cursor_of: Callable[[int], int]
+) -> None:
     """Raises BadStreak if by `step` the guard has counted `config.max_bad_steps` in a row.
+
+    It is that of the step at which they were reached, whenever the guard is looked at.
 
     Args:
       guard: as numbers.
-      cursor: batches consumed by then.
+      cursor_of: (step) -> batches consumed by then.
     """
-    bad = guard["in_a_row"]
-    if bad >= config["max_bad_steps"]:
+    most, late = config["max_bad_steps"], guard["in_a_row"] - config["max_bad_steps"]
+    if late >= 0:
         reason = (
-            f"{guard['name']} was not finite at step {guard['step']}, the first of {bad} in a row"
+            f"{guard['name']} was not finite at step {guard['step']}, the first of {most} in a row"
         )
-        raise BadStreak(reason, step - bad, step, cursor, guard)
+        reached, guard = step - late, {**guard, "skipped": guard["skipped"] - late}
+        raise BadStreak(reason, reached - most, reached, cursor_of(reached), guard)
 
 
 def check_state(state: State, step: int, cursor: int) -> None:
@@ -51,6 +56,7 @@ def gone_back(
     state = start.restore(run, workdir, mesh)
     new = {
         "skipped": np.int32(guard["skipped"]),
+        "in_a_row": np.int32(0),
         "rollbacks": np.int32(guard["rollbacks"] + 1),
         "lr_scale": np.float32(guard["lr_scale"] * config["rollback_lr_scale"]),
         "step": np.int32(guard["step"]),
@@ -83,7 +89,8 @@ def story(config: Mapping[str, Any], workdir: pathlib.Path, streak: BadStreak) -
         f"{r['lr_scale']:g} times the learning rates"
         for r in before
     )
-    went = f"It had gone back {len(before)} times before ({went}). " if went else ""
+    times = streak.guard["rollbacks"]
+    went = f"It had gone back {times} times before ({went or 'rows lost'}). " if times else ""
     kept = ", ".join(map(str, checkpoint.steps(workdir)))
     return (
         f"{streak}. {went}config.max_rollbacks = {config['max_rollbacks']} allows no more, so the "

@@ -4,7 +4,7 @@ import pathlib
 
 import jax
 
-from aigc_jax import build, checkpoint, core, finetune, parallel, sharding
+from aigc_jax import build, checkpoint, core, finetune, log, parallel, sharding
 
 
 def layout(run: build.Run, mesh: jax.sharding.Mesh) -> tuple[core.State, core.State]:
@@ -26,10 +26,26 @@ def resumed(run: build.Run, workdir: pathlib.Path, mesh: jax.sharding.Mesh) -> c
     """The newest whole checkpoint of the workdir, None without any.
 
     The checkpoint of step 0 alone only shows that the place can be written to.
+
+    Raises:
+      ValueError: if rows of earlier steps say that there were checkpoints, and there is none.
     """
-    if not any(checkpoint.steps(workdir)):
-        return None
-    return restore(run, workdir, mesh)
+    there = checkpoint.steps(workdir)
+    if not there:
+        _check_untrained(workdir)
+    return restore(run, workdir, mesh) if any(there) else None
+
+
+def _check_untrained(workdir: pathlib.Path) -> None:
+    """A run whose checkpoints are lost, on a disk that is not mounted say, never begins anew."""
+    done = max((row["step"] for row in log.rows_of(workdir)), default=0)
+    if done:
+        path = checkpoint.folder(workdir)
+        names = ", ".join(sorted(p.name for p in path.glob("*"))) or "nothing"
+        raise ValueError(
+            f"--workdir={workdir}: metrics.jsonl goes to step {done}, but {path} holds no "
+            f"checkpoint (it holds {names}); put them back, or give another folder"
+        )
 
 
 def first_state(run: build.Run, mesh: jax.sharding.Mesh) -> core.State:

@@ -66,12 +66,6 @@ def _commit() -> str:
         return ""
 
 
-def read(workdir: pathlib.Path) -> dict[str, Any] | None:
-    """The record of a workdir, None where nothing was trained."""
-    path = workdir / "config.json"
-    return json.loads(path.read_text()) if path.exists() else None
-
-
 def write(workdir: pathlib.Path, record: Mapping[str, Any]) -> None:
     """Puts the record in place in one move."""
     temporary = workdir / "config.json.tmp"
@@ -85,8 +79,8 @@ def check(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
     Raises:
       ValueError: listing what differs.
     """
-    record = read(workdir)
-    if record is None or not any(checkpoint.steps(workdir)):
+    record = _made_by(workdir)
+    if record is None:
         return
     lines = differences(record["config"], config)
     if lines:
@@ -102,14 +96,22 @@ def check(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
         )
 
 
+def _made_by(workdir: pathlib.Path) -> dict[str, Any] | None:
+    """The record of what trained here, from its checkpoints: config.json is for people.
+
+    None without any but that of step 0, which only shows that the place can be written to.
+    """
+    return checkpoint.last_record(workdir) if any(checkpoint.steps(workdir)) else None
+
+
 def check_corpus(workdir: pathlib.Path, info: Info) -> None:
     """A run may only be continued on the very data it started with.
 
     Raises:
       ValueError: listing what differs.
     """
-    old = read(workdir)
-    if old is None or not any(checkpoint.steps(workdir)):
+    old = _made_by(workdir)
+    if old is None:
         return
     before, now = old["data"]["fingerprint"], json.loads(json.dumps(info.fingerprint))
     changed = [f"{k}: {before.get(k)} -> {now.get(k)}" for k in before if before[k] != now.get(k)]

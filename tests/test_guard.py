@@ -58,11 +58,18 @@ def test_bad_steps_are_skipped_counted_and_named(name, reported):
     assert int(state.opt_state["count"]) == float(state.mutable["net"]["mean"]) == 4
 
 
+def test_after_a_streak_every_step_is_skipped_until_someone_looks():
+    state, seen = stepped(guarded(breaking([3, 4, 6], "loss"), most=2), 7)
+    assert [s["in_a_row"] for s in seen] == [0, 0, 1, 2, 3, 4, 5]
+    assert {s["step"] for s in seen[2:]} == {3}
+    assert float(state.params["net"]["w"][0]) == 2
+
+
 @pytest.mark.parametrize("family", tiny_runs.FAMILIES)
 def test_good_steps_are_what_they_are_without_a_guard(family, monkeypatch):
     """Their optimisers, averages and statistics included."""
     found = []
-    for wrap in (guarded, lambda made, axis_name: made):
+    for wrap in (guarded, lambda made, axis_name, most: made):
         monkeypatch.setattr(build, "guarded", wrap)
         run = tiny_runs.run_of(tiny_runs.FAMILIES[family], ema_decay=0.9)
         examples = tiny_runs.dataset(run.info).train.arrays

@@ -240,6 +240,20 @@ def test_names_of_foreign_code_in_a_stored_config_are_refused(trained, tmp_path,
     assert not marker.exists()
 
 
+def test_data_of_foreign_code_is_not_evaluated_on(trained, tmp_path, monkeypatch, capsys):
+    marker = tmp_path / "executed"
+    workdir = shutil.copytree(trained, tmp_path / "run")
+    plant(workdir, marker)
+    monkeypatch.chdir(workdir)  # where it could be imported
+    (step,) = checkpoint.steps(workdir)[-1:]
+    change = lambda meta: meta["run"]["config"].update(data={"name": "evil:run", "arg": 1})
+    forge(checkpoint.folder(workdir) / str(step), change)
+    assert evaluate.main([f"--workdir={workdir}"]) == 2
+    assert "config.data.name = 'evil:run'" in (said := capsys.readouterr().err)
+    assert "--trust=evil" in said
+    assert not marker.exists()
+
+
 def test_a_damaged_checkpoint_is_neither_sampled_from_nor_evaluated(trained, tmp_path, capsys):
     workdir = shutil.copytree(trained, tmp_path / "run")
     (step,) = checkpoint.steps(workdir)[-1:]

@@ -41,7 +41,8 @@ RULES |= {
     "metrics.*": f"{LINEN} dm_pix .metrics.*",
     "health": "",
     "feed": "jax numpy .data.*",
-    "log": "tensorboardX",
+    "events": "tensorboardX",
+    "log": ".events",
     "launch": "jax .failure .launchers",
     "launchers": "",
     "lock": "jax .failure",
@@ -55,7 +56,8 @@ RULES |= {
     "storage.*": "jax numpy orbax .core .storage.*",
     "checks": "jax .config .core",
     "rollback": "jax numpy .build .checkpoint .core .guard .log .parallel .start",
-    "start": "jax .build .checkpoint .core .finetune .parallel .sharding",
+    "profile": "jax",
+    "start": "jax .build .checkpoint .core .finetune .log .parallel .sharding",
     "flops": "jax numpy",
     "names": "jax flax .config",
     "optim": "jax optax .core .schedules",
@@ -69,9 +71,9 @@ RULES |= {
     "describe": "jax flax numpy .build .checks .core .describe_compiled .finetune .flops .identity"
     " .names .parallel .schedules .sharding",
     "loop": "jax numpy .build .checkpoint .checks .config .core .data.* .failure .feed .finetune"
-    " .guard .health .launch .lock .log .parallel .rollback .samples .start .workdir",
+    " .guard .health .launch .lock .log .parallel .profile .rollback .samples .start .workdir",
     "evaluation.*": "jax flax numpy .build .config .core .data.* .describe .evaluation.* .feed"
-    " .media.* .metrics.* .names .parallel .preprocess .samples",
+    " .log .media.* .metrics.* .names .parallel .preprocess .samples",
     "evaluate": ".build .checkpoint .config .data.* .evaluation.* .launch .media.* .parallel .start"
     " .workdir",
 }

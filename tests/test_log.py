@@ -110,15 +110,26 @@ class Broken:
 
 
 def test_loggers_that_raise_never_stop_a_run(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(log, "_events", lambda *args: Broken())
+    monkeypatch.setattr(log, "Events", lambda *args: Broken())
     monkeypatch.setattr(pictures, "write_png", Broken().write_png)
     assert commands.train(tmp_path, "vae") == 0
     said = capsys.readouterr().out
-    assert said.count("warning: TensorBoard: no connection for add_scalar; the run goes on") == 1
+    assert said.count("warning: TensorBoard: no connection for scalars; the run goes on") == 1
     assert said.count("warning: samples: no connection for write_png; the run goes on") == 1
     rows = [row for row in commands.rows(tmp_path) if row["split"] == "train"]
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     assert checkpoint.steps(tmp_path)[-1] == 4
+
+
+def test_a_disk_that_is_full_under_tensorboard_is_said_once_and_nothing_waits(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("tensorboardX.record_writer.open_file", lambda _: open("/dev/full", "wb"))
+    with log.Log(tmp_path, 40) as written:
+        for step in range(1, 41):
+            written.write(step, "train", {"loss": 1.0, "rate": 2.0})
+    assert capsys.readouterr().out.count("warning: TensorBoard: ") == 1
+    assert len(lines(tmp_path)) == 40
 
 
 @pytest.mark.parametrize("fails", ["from the start", "later"])

@@ -1,6 +1,7 @@
 """An interrupted run is the run that nobody interrupted, bit for bit."""
 
 import json
+import shutil
 
 import commands
 import pytest
@@ -45,6 +46,35 @@ def test_samples_on_the_way_are_the_same(runs, family):
     names = sorted(path.name for path in whole.iterdir())
     assert len(names) == 2  # of the evaluations at steps 5 and 8
     assert all((whole / name).read_bytes() == (parts / name).read_bytes() for name in names)
+
+
+@pytest.mark.parametrize("lost", ["folder", "contents", "link"])
+def test_a_run_whose_checkpoints_are_lost_does_not_begin_anew(runs, tmp_path, capsys, lost):
+    workdir = shutil.copytree(runs / "whole" / "vae", tmp_path / "run")
+    rows = (workdir / "metrics.jsonl").read_bytes()
+    folder = checkpoint.folder(workdir)
+    shutil.move(folder, tmp_path / "moved")
+    if lost != "folder":
+        folder.mkdir()
+    if lost == "contents":
+        (folder / "8").mkdir()
+    if lost == "link":
+        (folder / "8").symlink_to(tmp_path / "moved" / "8")
+    assert commands.train(workdir, "vae", *PLAN) == 2
+    said = capsys.readouterr().err
+    assert f"metrics.jsonl goes to step 8, but {folder} holds no checkpoint" in said
+    assert ("nothing" if lost == "folder" else "(it holds 8)") in said
+    assert (workdir / "metrics.jsonl").read_bytes() == rows
+
+
+@pytest.mark.parametrize("text", ["", '{"config": {"see', "{}"])
+def test_what_became_of_config_json_does_not_matter(runs, tmp_path, capsys, text):
+    """Whose checkpoints they are the checkpoints say."""
+    workdir = shutil.copytree(runs / "whole" / "vae", tmp_path / "run")
+    (workdir / "config.json").write_text(text)
+    assert commands.train(workdir, "vae", *PLAN, "seed=7") == 2
+    assert "seed: 0 -> 7" in capsys.readouterr().err
+    assert commands.train(workdir, "vae", *PLAN) == 0
 
 
 def test_a_second_process_on_a_workdir_is_refused(tmp_path):

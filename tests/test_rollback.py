@@ -90,6 +90,38 @@ def test_a_streak_in_the_data_is_left_behind(rolled_back):
     assert all(np.isfinite(x).all() for x in arrays.values() if x.dtype == np.float32)
 
 
+def test_a_streak_is_found_however_rarely_one_looks(tmp_path):
+    """Rows at every step or at the last alone: the same streaks, the same way, the same end."""
+    rarely = ("eval_every=24", "save_every=24")
+    for name, every in (("often", 1), ("rarely", 24)):
+        chosen = (*PLAN, *holes(9, 11), *rarely, f"log_every={every}")
+        assert commands.train(tmp_path / name, "vae", *chosen) == 0
+    (went,), (also,) = (rows(tmp_path / name, "rollback") for name in ("often", "rarely"))
+    assert went == also
+    assert (went["step"], went["from"], went["cursor"]) == (0, 12, 12)
+    states = [checkpoint.read_arrays(tmp_path / name) for name in ("often", "rarely")]
+    assert all(states[0][k].tobytes() == states[1][k].tobytes() for k in states[0])
+
+
+def test_stopped_within_a_streak_it_ends_in_the_same_bits(rolled_back, tmp_path):
+    """Of the checkpoints before a streak none is deleted for the one that the stop made."""
+    plan = ("vae", *PLAN, *holes(9, 14), "keep_last=1")
+    argv = commands.train_args(tmp_path, *plan)
+    code, said = commands.fresh({"script": "train", "argv": argv, "signal": "SIGTERM", "item": 10})
+    assert code == 0, said
+    assert checkpoint.steps(tmp_path) == [8, 11]
+    assert commands.train(tmp_path, *plan) == 0
+    commands.assert_equal_runs(rolled_back, tmp_path)
+    assert checkpoint.steps(tmp_path) == [24]
+
+
+def test_a_trace_is_closed_when_a_run_goes_back(rolled_back, tmp_path):
+    plan = ("vae", *PLAN, *holes(9, 14), "profile_steps=9:20")
+    assert commands.train(tmp_path, *plan) == 0
+    commands.assert_equal_runs(rolled_back, tmp_path)
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+
+
 def test_rows_say_what_the_state_knows(rolled_back):
     assert [r["lr_scale"] for r in log.rollbacks(rolled_back)] == [0.25, 0.0625]
 

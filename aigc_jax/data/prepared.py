@@ -49,6 +49,23 @@ def _shape(name: str, features: Mapping[str, Any], image_size: int | None) -> tu
     return shape
 
 
+def _check_classes(file: pathlib.Path, described: Any) -> None:
+    """TFDS imports whatever module a features.json names: only its own may be.
+
+    Raises:
+      ValueError: naming the file and the class.
+    """
+    if isinstance(described, list):
+        described = dict(enumerate(described))
+    for key, value in described.items() if isinstance(described, dict) else ():
+        names_class = key in ("pythonClassName", "python_class_name")
+        if names_class and not str(value).startswith("tensorflow_datasets."):
+            raise ValueError(
+                f"{file}: names {value!r}; accepted are classes of tensorflow_datasets"
+            )
+        _check_classes(file, value)
+
+
 def _splits(name: str, sizes: Mapping[str, int]) -> dict[str, tuple[str, int]]:
     """{split: (TFDS's instruction, examples)} of "train" and what evaluation reports.
 
@@ -74,9 +91,12 @@ def origin(name: str, folder: pathlib.Path, image_size: int | None) -> Origin:
       image_size: for images that differ in size, what they will be resized to.
 
     Raises:
-      ValueError: it lacks images of one size or a train split, or is not in array_record.
+      ValueError: it lacks images of one size or a train split, is not in array_record, or names
+        code of its own.
     """
-    features = json.loads((folder / "features.json").read_text())["featuresDict"]["features"]
+    described = json.loads((folder / "features.json").read_text())
+    _check_classes(folder / "features.json", described)
+    features = described["featuresDict"]["features"]
     stored = json.loads((folder / "dataset_info.json").read_text())
     if stored.get("fileFormat") != "array_record":
         raise ValueError(

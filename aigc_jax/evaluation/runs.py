@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from aigc_jax import log
 from aigc_jax.evaluation import results
 
 
@@ -36,8 +37,7 @@ def load(workdirs: Sequence[pathlib.Path]) -> list[Run]:
 
 
 def _load(workdir: pathlib.Path) -> Run:
-    path = workdir / "config.json"
-    record = json.loads(path.read_text()) if path.exists() else {}
+    record = _record(workdir / "config.json")
     content = results.read(workdir) or {}
     if not record and not content:
         raise ValueError(
@@ -47,16 +47,17 @@ def _load(workdir: pathlib.Path) -> Run:
     return Run(workdir.resolve().name, workdir, content, record, rows_of(workdir))
 
 
+def _record(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text()) if path.exists() else {}
+    except ValueError as error:
+        raise ValueError(f"{path}: is not JSON ({error}); the next start writes it anew") from None
+    return record
+
+
 def rows_of(workdir: pathlib.Path) -> list[dict[str, Any]]:
-    """The rows of a run's metrics.jsonl by step; a line that a kill left unfinished is skipped."""
-    path = workdir / "metrics.jsonl"
-    rows = []
-    for line in path.read_text().splitlines() if path.exists() else ():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return sorted(rows, key=lambda row: row["step"])
+    """The rows of a run's metrics.jsonl by step."""
+    return sorted(log.rows_of(workdir), key=lambda row: row["step"])
 
 
 def flattened(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

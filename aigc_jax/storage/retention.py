@@ -1,9 +1,12 @@
 """The folder of a run's checkpoints: which steps it holds, which are kept, and whether more fit."""
 
+import contextlib
 import math
+import os
 import pathlib
 import shutil
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 
@@ -51,27 +54,53 @@ def written_to(workdir: pathlib.Path, step: int) -> pathlib.Path:
 
 
 def put_in_place(workdir: pathlib.Path, step: int) -> None:
-    """Moves a checkpoint that was made to its step, where it replaces an older one."""
+    """Moves a checkpoint that was made to its step, where it replaces an older one.
+
+    What it is made of reaches the disk before: older ones are deleted next, and a power cut must
+    not take both.
+    """
     path = folder(workdir) / str(step)
+    for inside in (*written_to(workdir, step).rglob("*"), written_to(workdir, step)):
+        _flush(inside)
     doomed = unused(path, BEING_DELETED)
     if path.exists():
         path.rename(doomed)
     written_to(workdir, step).rename(path)
-    shutil.rmtree(doomed, ignore_errors=True)
+    _flush(folder(workdir))
+    with contextlib.suppress(OSError):
+        _delete(doomed)
+
+
+def _flush(path: pathlib.Path) -> None:
+    """Has the system write a file or folder out; some file systems do not know that."""
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def remove(path: pathlib.Path) -> None:
     """Deletes a checkpoint; it stops being one at once, however long deleting takes."""
     doomed = unused(path, BEING_DELETED)
     path.rename(doomed)
-    shutil.rmtree(doomed)
+    _delete(doomed)
 
 
 def clean(workdir: pathlib.Path) -> None:
     """Deletes what a process that was killed left behind: half-made and half-deleted folders."""
     for pattern in (f"*.{BEING_MADE}*", f"*.{BEING_DELETED}*"):
         for path in folder(workdir).glob(pattern):
-            shutil.rmtree(path)
+            _delete(path)
+
+
+def _delete(path: pathlib.Path) -> None:
+    """Deletes a folder, or a link that stands in its place but not what it leads to."""
+    if path.is_symlink():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
 
 
 def unused(path: pathlib.Path, suffix: str) -> pathlib.Path:
@@ -99,6 +128,12 @@ def rename(paths: list[pathlib.Path], suffix: str) -> list[pathlib.Path]:
     return [path.rename(unused(path, suffix)) for path in paths]
 
 
+def most_at_once(config: Mapping[str, Any]) -> int:
+    """How many checkpoints a run's folder holds at most: with one in the making and one to go."""
+    regular = config["steps"] // config["keep_every"] if config["keep_every"] else 0
+    return config["keep_last"] + regular + bool(config["keep_best"]) + 2
+
+
 def check_space(workdir: pathlib.Path, state: PyTree, copies: int) -> None:
     """Whether `copies` checkpoints of a state, abstract or not, fit beside what is there.
 
@@ -117,5 +152,5 @@ def check_space(workdir: pathlib.Path, state: PyTree, copies: int) -> None:
         raise ValueError(
             f"{folder(workdir)}: {missing} more checkpoints of {each:,} bytes need "
             f"{each * missing:,} bytes, but {free:,} are free; free some, keep fewer "
-            "(config.keep_last) or give another --workdir"
+            "(config.keep_last, config.keep_every) or give another --workdir"
         )

@@ -41,15 +41,23 @@ class Writer:
             self._metrics = {step: _metrics_of(workdir, step) for step in steps(workdir)}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future | None = None
-        self._count = 0
+        self._count, self._keep_all = 0, False
 
-    def save(self, state: State, run: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+    def save(
+        self,
+        state: State,
+        run: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        keep_all: bool = False,
+    ) -> None:
         """Starts a save, over an older one of the same step. Raises what went wrong in the last.
 
-        The state may be donated as soon as this returns. Several processes meet here.
+        The state may be donated as soon as this returns. Several processes meet here. With
+        `keep_all` no older one is deleted this time.
         """
         self.wait()
         self._count += 1
+        self._keep_all = keep_all
         if jax.process_count() > 1:
             self._pending = self._start_together(state, run, metrics)
         else:
@@ -106,7 +114,8 @@ class Writer:
         there = {s: self._metrics.get(s, {}) for s in steps(self._workdir)}
         if step not in there:
             raise OSError("it is not there")
-        for old in sorted(there.keys() - retention.kept(there, *self._keep) - {step}):
+        excess = there.keys() - retention.kept(there, *self._keep) - {step}
+        for old in () if self._keep_all else sorted(excess):
             retention.remove(folder(self._workdir) / str(old))
 
     def check(self) -> None:

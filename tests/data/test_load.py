@@ -2,6 +2,7 @@
 
 import inspect
 import io
+import json
 import subprocess
 import sys
 
@@ -111,6 +112,17 @@ def test_sets_that_tfds_has_prepared_work_by_name(evaluated, tmp_path):
     assert [len(part) for part in seen] == ([30, 5] if evaluated else [27, 3])
     assert sorted(np.concatenate(seen)) == list(range(35 if evaluated else 30))
     np.testing.assert_array_equal(loaded.train.arrays["label"], seen[0] % 4)
+
+
+@pytest.mark.parametrize("key", ["pythonClassName", "python_class_name"])
+def test_a_prepared_set_may_not_name_code_of_its_own(key, tmp_path):
+    prepare_shapes(tmp_path, {"train": range(10)})
+    (file,) = tmp_path.glob("shapes/*/features.json")
+    described = json.loads(file.read_text())
+    described["featuresDict"]["features"]["label"][key] = "evil.Feature"
+    file.write_text(json.dumps(described))
+    with pytest.raises(ValueError, match=r"features\.json: names 'evil\.Feature'"):
+        load.load({"name": "shapes", "data_dir": str(tmp_path)})
 
 
 def test_prepared_images_of_unknown_size_need_a_size(tmp_path):

@@ -40,6 +40,28 @@ def test_the_newest_of_equally_good_ones_is_the_best():
     assert retention.kept(equal, 1, "loss", "min", 0) == {2, 3}
 
 
+def test_a_link_in_the_place_of_a_checkpoint_goes_but_not_what_it_leads_to(tmp_path):
+    write(tmp_path / "run", 4)
+    moved = shutil.move(checkpoint.folder(tmp_path / "run") / "4", tmp_path / "4")
+    (checkpoint.folder(tmp_path / "run") / "4").symlink_to(moved)
+    write(tmp_path / "run", 4)
+    write(tmp_path / "run", 5)
+    assert assert_whole(tmp_path / "run") == 5
+    assert names(tmp_path / "run") == ["4", "5"]
+    assert any((tmp_path / "4").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("kept", "most"),
+    [
+        (dict(keep_last=3, keep_every=0, keep_best=""), 5),
+        (dict(keep_last=1, keep_every=10, keep_best="loss"), 104),
+    ],
+)
+def test_space_is_asked_for_all_that_will_be_kept(kept, most):
+    assert retention.most_at_once({"steps": 1000, **kept}) == most
+
+
 def test_retention_goes_on_over_resumed_runs(tmp_path):
     keep = (2, "loss", "min", 4)
     losses = {step: {"loss": float(abs(step - 3))} for step in range(1, 12)}
