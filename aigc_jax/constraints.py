@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from aigc_jax.core import BATCH, Algorithm, PyTree, batch_ways, over_batch
+from aigc_jax.layers import shares
 
 
 def inside(mesh: Mesh, function: Callable) -> Callable:
@@ -62,8 +63,18 @@ def without_batch_axes(sharding: NamedSharding) -> NamedSharding:
 
 def _divided(call: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
     """The results of a module's method with every float array [n, ...] held to the batch axes."""
+    if isinstance(context.module, nn.Embed) and context.method_name == "__call__":
+        call = functools.partial(_looked_up, context.module)
     result = call(*args, **kwargs)
     if context.method_name == "setup":
         return result
     array = lambda x: isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jnp.floating)
     return jax.tree.map(lambda x: over_batch(x) if array(x) else x, result)
+
+
+def _looked_up(embed: nn.Embed, indices: jax.Array) -> jax.Array:
+    """What `embed(indices)` is, with a gradient that is added up like that of any other weight."""
+    ways = batch_ways()
+    divides = indices.ndim and indices.shape[0] % ways == 0
+    rows = shares.lookup(ways if divides else 1, embed.embedding, indices)
+    return rows.astype(embed.dtype or rows.dtype)

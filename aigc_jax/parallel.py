@@ -11,10 +11,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from aigc_jax import core
+from aigc_jax import core, pmapped
 from aigc_jax.compiling import compiled_once
 from aigc_jax.constraints import gathered, inside
 from aigc_jax.core import BATCH, Algorithm, PyTree, State, path_name
@@ -36,7 +37,7 @@ def make_mesh(sizes: Mapping[str, int], devices: Sequence[jax.Device] | None = N
     shape = [sizes[axis] for axis in AXES]
     fixed = math.prod(size for size in shape if size != -1)
     there = f"the {len(devices)} devices of {jax.process_count()} process(es)"
-    if shape.count(-1) > 1 or fixed < 1 or fixed > len(devices):
+    if min(shape) < -1 or 0 in shape or shape.count(-1) > 1 or fixed > len(devices):
         raise ValueError(
             f"config.mesh = {dict(sizes)}: must use at most {there}, with at most one -1"
         )
@@ -46,7 +47,29 @@ def make_mesh(sizes: Mapping[str, int], devices: Sequence[jax.Device] | None = N
     used = devices[: math.prod(shape)]
     if len(used) < len(devices) and jax.process_count() > 1:
         raise ValueError(f"config.mesh = {dict(sizes)}: must use all of {there}")
-    return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * 3, devices=used)
+    return Mesh(_arranged(shape, used), AXES, axis_types=(AxisType.Auto,) * 3)
+
+
+def _arranged(shape: Sequence[int], devices: Sequence[jax.Device]) -> np.ndarray:
+    """The devices in the shape of the mesh, those that talk most beside each other.
+
+    Slices of TPUs, joined by a slower network, divide the first axis of the mesh that they can.
+
+    Raises:
+      ValueError: if no axis divides by the number of slices.
+    """
+    slices = len({getattr(device, "slice_index", 0) for device in devices})
+    if slices == 1:
+        return mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
+    first = next((axis for axis, size in enumerate(shape) if size % slices == 0), None)
+    if first is None:
+        named = dict(zip(AXES, shape, strict=True))
+        raise ValueError(f"config.mesh = {named}: one axis must be a multiple of {slices} slices")
+    between = [slices if axis == first else 1 for axis in range(len(shape))]
+    within = [size // ways for size, ways in zip(shape, between, strict=True)]
+    return mesh_utils.create_hybrid_device_mesh(
+        within, between, devices, allow_split_physical_axes=True
+    )
 
 
 def check_batch(batch_size: int, accumulate: int, mesh: Mesh) -> None:
@@ -129,8 +152,10 @@ def many_steps(
     the batch itself. One step is called, not scanned: convolutions inside a loop are several times
     slower on XLA:CPU. With the `shardings` of the state each step gathers its weights at its start.
 
-    Microbatches gather no weights again, but XLA:CPU reduces the gradients of each on its own, and
-    nothing said in the step changes that; XLA for GPUs has a pass that does it once (not tested).
+    Microbatches gather no weights again, but XLA:CPU reduces the gradients of each on its own; XLA
+    for GPUs has a pass that does it once (not tested). To add up on each device and reduce at the
+    end is possible by hand only with a loss, noise and statistics of each device's own rows, and
+    then results would depend on the number of devices.
     """
     algorithm = gathered(algorithm, shardings) if shardings else algorithm
     advanced = core.advance(algorithm, prepare)
@@ -153,7 +178,7 @@ def compile_step(train_steps: Callable, mesh: Mesh, shardings: PyTree, mode: str
     The guard is a copy that outlives the donated state. Mode "pmap" needs a mesh of one data axis.
     """
     if mode == "pmap":
-        return _compile_pmap(_with_guard(train_steps), mesh)
+        return pmapped.compiled(_with_guard(train_steps), mesh)
     return compiled_once(jitted_step(train_steps, mesh, shardings))
 
 
@@ -174,42 +199,6 @@ def _with_guard(train_steps: Callable) -> Callable:
         return state, metrics, state.guard
 
     return with_guard
-
-
-def _compile_pmap(with_guard: Callable, mesh: Mesh) -> Callable:
-    devices = list(mesh.devices.flat)
-    if mesh.shape["data"] != len(devices):
-        raise ValueError(f"config.parallel = 'pmap': mesh {dict(mesh.shape)} may only have data")
-
-    def train_steps(state, arrays, items, run_key):
-        run_key = jax.random.fold_in(run_key, jax.lax.axis_index("data"))
-        state, metrics, guard = with_guard(state, arrays, items, run_key)
-        shared = {"mutable": state.mutable, "extra": state.extra, "ema": state.ema}
-        state = state.replace(**mean_over_devices(shared))
-        return state, mean_over_devices(metrics), guard
-
-    mapped = jax.pmap(
-        train_steps,
-        axis_name="data",
-        in_axes=(None, None, 1, None),
-        out_axes=None,
-        donate_argnums=0,
-        devices=devices,
-    )
-
-    def split(x):
-        return x.reshape(x.shape[0], len(devices), -1, *x.shape[2:])
-
-    return lambda state, arrays, items, key: mapped(state, arrays, jax.tree.map(split, items), key)
-
-
-def mean_over_devices(tree: PyTree) -> PyTree:
-    """Floating-point leaves averaged over the devices of a pmap."""
-
-    def mean(x):
-        return jax.lax.pmean(x, "data") if jnp.issubdtype(x.dtype, jnp.floating) else x
-
-    return jax.tree.map(mean, tree)
 
 
 def compile_eval(

@@ -128,6 +128,16 @@ def parameter_specs(params: PyTree, mesh: Mesh, rules: Sequence[Rule]) -> dict[s
     return {path: _spec(path, shape, mesh, rules) for path, shape in shapes.items()}
 
 
+def unsplit(params: PyTree, mesh: Mesh, rules: Sequence[Rule]) -> list[str]:
+    """The paths that `columns` or `rows` would split over "tensor" if their sizes let them."""
+    if mesh.shape["tensor"] == 1:
+        return []
+    specs = parameter_specs(params, mesh, rules)
+    rule_of = lambda path: next(spec for pattern, spec in rules if re.search(pattern, path))
+    meant = [path for path in specs if rule_of(path) in (columns, rows)]
+    return [path for path in meant if "tensor" not in specs[path]]
+
+
 def _spec(path: str, shape: Sequence[int], mesh: Mesh, rules: Sequence[Rule]) -> P:
     rule = next((rule for rule in rules if re.search(rule[0], path)), None)
     if rule is None:

@@ -138,9 +138,21 @@ def announce(
             f"{config['steps']} steps, {config['precision']}",
             f"data        {data['name']}: {sizes}; evaluated on {data['eval_split']}{left_out}",
             *_held_whole(state.params, mesh),
+            *_unsplit(config, state.params, mesh),
             f"results     {workdir} (from step {int(state.step)})",
         )
     )
+
+
+def _unsplit(config: Mapping[str, Any], params: core.PyTree, mesh: jax.sharding.Mesh) -> list[str]:
+    """A line on what the axis "tensor" should split and cannot, if there is anything."""
+    ways, network = mesh.shape["tensor"], config["algorithm"].get("network_args", {})
+    found = sharding.unsplit(params, mesh, sharding.rules_of(config))
+    counts = {name: network[name] for name in ("heads", "kv_heads") if network.get(name)}
+    found += [f"{name} = {n}" for name, n in counts.items() if ways > 1 and n % ways]
+    if not found:
+        return []
+    return [f"not split   over tensor = {ways}, and exchanged at every step: {', '.join(found)}"]
 
 
 def _held_whole(params: core.PyTree, mesh: jax.sharding.Mesh) -> list[str]:

@@ -132,6 +132,48 @@ def test_a_batch_that_does_not_divide_is_refused(batch, accumulate):
     parallel.check_batch(8 * accumulate, accumulate, mesh)
 
 
+class Chip:
+    """What is asked of a TPU's chip to arrange it."""
+
+    platform, device_kind, core_on_chip = "tpu", "TPU v5", 0
+
+    def __init__(self, number, coords, slice_index):
+        self.id, self.coords, self.slice_index = number, coords, slice_index
+        self.process_index = number // 4
+
+
+def slices_of(count, *sizes):
+    """Chips of `count` slices, each a torus of these sizes."""
+    places = [*np.ndindex(*sizes)] * count
+    size = len(places) // count
+    return [Chip(i, coords[::-1], i // size) for i, coords in enumerate(places)]
+
+
+@pytest.mark.parametrize(
+    ("chips", "sizes"),
+    [
+        (slices_of(1, 4, 4, 4), (8, 8, 1)),
+        (slices_of(1, 16, 16, 16), (512, 8, 1)),
+        (slices_of(2, 2, 2, 2), (2, 8, 1)),
+        (slices_of(2, 2, 2, 2), (1, 16, 1)),
+        (slices_of(4, 2, 2, 1), (8, 1, 2)),
+    ],
+)
+def test_a_mesh_of_tpus_holds_every_chip_once_and_cuts_slices_once(chips, sizes):
+    mesh = parallel.make_mesh(dict(zip(parallel.AXES, sizes, strict=True)), chips)
+    assert mesh.devices.shape == sizes
+    assert sorted(chip.id for chip in mesh.devices.flat) == list(range(len(chips)))
+    index = np.vectorize(lambda chip: chip.slice_index)(mesh.devices)
+    first = next(axis for axis, size in enumerate(sizes) if size % (index.max() + 1) == 0)
+    others = tuple(axis for axis in range(3) if axis != first)
+    assert (index.min(others) == index.max(others)).all()
+
+
+def test_slices_that_no_axis_divides_are_refused():
+    with pytest.raises(ValueError, match="one axis must be a multiple of 4 slices"):
+        parallel.make_mesh({"data": 2, "fsdp": 2, "tensor": 1}, slices_of(4, 1, 1, 1))
+
+
 @pytest.mark.parametrize(
     ("sizes", "shape"),
     [((-1, 1, 1), (8, 1, 1)), ((2, -1, 1), (2, 4, 1)), ((1, 2, -1), (1, 2, 4)), ((3, 1, 1), (3,))],
@@ -141,7 +183,7 @@ def test_a_mesh_takes_what_remains(sizes, shape):
     assert tuple(mesh.shape.values())[: len(shape)] == shape
 
 
-@pytest.mark.parametrize("sizes", [(9, 1, 1), (-1, -1, 1), (-1, 3, 1), (0, 1, 1), (-2, 1, 1)])
+@pytest.mark.parametrize("sizes", [(9, 1, 1), (-1, -1, 1), (-1, 3, 1), (0, 1, 1), (-2, -2, 1)])
 def test_a_mesh_that_cannot_be_is_refused(sizes):
     with pytest.raises(ValueError, match=r"config\.mesh = .*8 devices of 1 process"):
         parallel.make_mesh(dict(zip(parallel.AXES, sizes, strict=True)))

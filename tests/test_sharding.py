@@ -12,6 +12,7 @@ import tiny_runs
 from jax.sharding import PartitionSpec as P
 
 from aigc_jax import core, parallel, sharding
+from aigc_jax.attention import losses
 from aigc_jax.constraints import inside
 
 TENSOR = sharding.TENSOR_PARALLEL
@@ -267,6 +268,31 @@ def test_a_fully_sharded_step_gathers_weights_and_scatters_gradients(family):
     kinds = {one.kind for one in found.collectives}
     assert kinds == {"all-gather", "reduce-scatter", "all-reduce"}
     assert 1 <= found.excess < 1.5
+
+
+@pytest.mark.parametrize("sizes", [(8,), (1, 8), (2, 4)])
+def test_a_loss_in_chunks_adds_its_gradients_up_once(sizes, monkeypatch):
+    """The vocabulary's table is most of what is sent, and gets gradients from both of its ends."""
+    in_chunks = functools.partial(losses.total_nll, limit=1024)
+    monkeypatch.setattr(losses, "total_nll", in_chunks)
+    mesh = dict(zip(parallel.AXES, sizes, strict=False))
+    found = sharded_runs.step(GPT, mesh, batch_size=128)
+    text = found.compiled.as_text()
+    assert sum(" while(" in line for line in text.splitlines())  # the loop over the chunks
+    assert 1 <= found.excess < (1.1 if sizes == (8,) else 1.5)
+    first, last, metrics = sharded_runs.trained(GPT, {}, sharding.FULLY_SHARDED, 2)
+    also_first, also, also_metrics = sharded_runs.trained(GPT, mesh, sharding.FULLY_SHARDED, 2)
+    assert tiny_runs.largest_difference(first, also_first) == 0
+    assert tiny_runs.largest_difference(last.params, also.params) < 1e-5
+    np.testing.assert_allclose(metrics["loss"], also_metrics["loss"], rtol=1e-4)
+
+
+def test_what_sizes_keep_from_being_split_is_named():
+    mesh = parallel.make_mesh({"data": 2, "fsdp": 1, "tensor": 4})
+    params = sharded_runs.laid_out(GPT, {}, TENSOR)[2].params
+    assert sharding.unsplit(params, mesh, TENSOR) == []
+    odd = {**params["model"], "embed": {"embedding": jax.ShapeDtypeStruct((33, 32), jnp.float32)}}
+    assert sharding.unsplit({"model": odd}, mesh, TENSOR) == ["model/embed/embedding"]
 
 
 def test_divided_layers_sum_their_activations_once_forwards_and_once_backwards():

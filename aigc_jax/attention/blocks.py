@@ -20,11 +20,19 @@ FFNS = ("gelu", "swiglu")
 INIT = nn.initializers.normal(0.02)
 
 
+def swiglu_width(dim: int) -> int:
+    """8/3 D rounded up to a multiple of 128 (11,008 for 4,096, as in LLaMA), below 512 of 8.
+
+    So a wide layer is divided over 2, 4, 8 or 16 devices in whole groups of eight.
+    """
+    multiple = 128 if dim >= 512 else 8
+    return multiple * -(-8 * dim // (3 * multiple))
+
+
 class FeedForward(nn.Module):
     """The position-wise network: gelu(x W1) W2, or (silu(x Wg) * x Wu) W2 (arXiv 2002.05202).
 
-    GELU, in GPT-2's tanh form, is 4 D wide; SwiGLU, with its third matrix, 8/3 D rounded up to a
-    multiple of 8.
+    GELU, in GPT-2's tanh form, is 4 D wide; SwiGLU, with its third matrix, `swiglu_width`.
     """
 
     kind: str
@@ -40,7 +48,7 @@ class FeedForward(nn.Module):
         if self.kind == "gelu":
             x = nn.gelu(dense(4 * dim, kernel_init=INIT, name="in")(x))
         else:
-            gate_up = dense(16 * -(-dim // 3), kernel_init=INIT, name="in")(x)
+            gate_up = dense(2 * swiglu_width(dim), kernel_init=INIT, name="in")(x)
             # In turns of eight, so that devices which divide the columns have both of their own.
             pairs = gate_up.reshape(*gate_up.shape[:-1], -1, 2, 8)
             gate, up = (pairs[..., i, :].reshape(*x.shape[:-1], -1) for i in range(2))

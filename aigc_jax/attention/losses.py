@@ -6,6 +6,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from aigc_jax.layers import shares
+
 # Logits held at a time: 2^27 float32 are half a gibibyte.
 LOGITS = 2**27
 
@@ -128,14 +130,13 @@ def _chunked_total_forward(logits, parameters, hidden, targets, weights):
     empty = jax.tree.map(
         lambda x: jnp.zeros((ways, *x.shape), x.dtype), (jnp.zeros(()), list(parameters))
     )
-    sums, (dhidden, nll) = jax.lax.scan(add, empty, (hidden, targets, weights))
-    total, dparameters = jax.tree.map(lambda x: x.sum(0), sums)
-    return total, (dparameters, dhidden, nll)
+    (totals, dparameters), rest = jax.lax.scan(add, empty, (hidden, targets, weights))
+    return totals.sum(), (dparameters, *rest)
 
 
 def _chunked_total_backward(logits, saved, cotangent):
     dparameters, dhidden, nll = jax.tree.map(lambda x: (cotangent * x).astype(x.dtype), saved)
-    return dparameters, dhidden, None, nll
+    return [shares.summed(x) for x in dparameters], dhidden, None, nll
 
 
 _chunked_total.defvjp(_chunked_total_forward, _chunked_total_backward)

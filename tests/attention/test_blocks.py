@@ -193,3 +193,11 @@ def test_only_what_dense_layers_and_embeddings_cast_is_cast_before_generation():
         assert x.dtype == (jnp.float32 if "norm" in name else jnp.bfloat16), name
     apply = lambda params: jax.jit(model.apply)({"params": params}, TOKENS)
     np.testing.assert_array_equal(apply(params), apply(cast))
+
+
+@pytest.mark.parametrize("dim", [512, 768, 1024, 1600, 2048, 4096])
+def test_a_wide_swiglu_is_divided_in_whole_groups(dim):
+    width = blocks.swiglu_width(dim)
+    assert 0 <= width - 8 * dim / 3 < 128
+    assert 2 * width % (16 * 16) == 0  # over 16 devices, in groups of eight of both halves
+    assert blocks.swiglu_width(4096) == 11008
