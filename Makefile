@@ -10,6 +10,9 @@ VENV := .venv/bin/python
 OLD := %s is Python %d.%d, 3.11 or newer is needed; name one with make PYTHON=...
 CHECK := import sys; v = sys.version_info; v >= (3, 11) or sys.exit("$(OLD)" % (sys.argv[1], v[0], v[1]))
 
+# Most of the tests' time went into LLVM's optimisation of programs that run once; the slow ones keep it.
+UNOPTIMISED := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
+
 .PHONY: train test test-slow lint bench
 .NOTPARALLEL:
 
@@ -18,7 +21,7 @@ train: .venv/requirements.installed
 	$(VENV) sample.py --workdir=runs/gan_digits --num=64 --seed=1 --out=generated_images
 
 test: .venv/requirements-test.installed
-	$(VENV) -m pytest -n 2 -m "not slow" $(PYTEST_ARGS)
+	XLA_FLAGS="$(UNOPTIMISED)" $(VENV) -m pytest -n 2 -m "not slow" $(PYTEST_ARGS)
 
 test-slow: .venv/requirements-test.installed
 	$(VENV) -m pytest -m slow $(PYTEST_ARGS)
