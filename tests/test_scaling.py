@@ -13,7 +13,7 @@ from aigc_jax.compiled import collectives
 from benchmarks import readme, report
 from benchmarks.scaling import chips, cost, fit, hoisted, measure, network, plot, predict
 from benchmarks.scaling.chips import CHIPS
-from benchmarks.scaling.network import Group
+from benchmarks.scaling.network import Group, Seconds
 from benchmarks.scaling.workloads import WORKLOADS
 from benchmarks.sections import scaling as section
 
@@ -170,14 +170,39 @@ def test_collectives_take_what_rings_and_trees_take():
     assert inside.latency == pytest.approx(14e-6 + 7 * 1.9e-6)
     assert inside.bandwidth == pytest.approx(7 / 8 * payload / inner)
     wide = network.seconds("all-reduce", payload, Group(8, 4, 32), h100)
-    ring = 2 * 3 / 4 * payload / 8 / outer
-    assert wide.bandwidth == pytest.approx(2 * 7 / 8 * payload / inner + ring)
+    assert wide.bandwidth == pytest.approx(2 * 31 / 32 * payload / (8 * outer))
     small = network.seconds("all-reduce", 8.0, Group(1, 512, 4096), h100)
     assert small.latency == pytest.approx(14e-6 + 2 * 9 * 8.5e-6)  # a tree
     torus = network.seconds("all-gather", payload, Group(8, 64, 512), CHIPS["TPU v5p"])
     assert torus.bandwidth == pytest.approx(511 / 512 * payload / (0.8 * 600e9))
     assert torus.latency == pytest.approx(1e-6 + 3 * 8 / 2 * 1e-6)
     assert network.seconds("all-reduce", payload, Group(1, 1, 8), h100).total == 0
+
+
+@pytest.mark.parametrize("kind", ["all-gather", "reduce-scatter"])
+def test_a_ring_takes_a_hop_for_every_member_but_one_in_nodes_and_between_them(kind):
+    h100, payload = CHIPS["H100"], 8e8
+    across = network.seconds(kind, payload, Group(8, 4, 32), h100)
+    assert across.latency == pytest.approx(14e-6 + 28 * 1.9e-6 + 3 * 4e-6)
+    assert across.bandwidth == pytest.approx(31 / 32 * payload / (0.8 * 400e9))
+    half = network.seconds(kind, payload, Group(4, 8, 64), h100)
+    assert half.latency == pytest.approx(14e-6 + 24 * 1.9e-6 + 7 * 4e-6)
+    assert half.bandwidth == pytest.approx(31 / 32 * payload / (0.8 * 200e9))
+    alone = network.seconds(kind, payload, Group(1, 4, 32), h100)
+    assert alone.latency == pytest.approx(14e-6 + 3 * 8.5e-6)
+    assert alone.bandwidth == pytest.approx(3 / 4 * payload / (0.8 * 50e9))
+
+
+@pytest.mark.parametrize(("payload", "tree"), [(1e3, True), (1e6, True), (1e11, False)])
+def test_an_all_reduce_takes_the_faster_of_a_ring_and_a_tree(payload, tree):
+    h100, link = CHIPS["H100"], 0.8 * 400e9
+    ways = {
+        False: Seconds(14e-6 + 28 * 1.9e-6 + 2 * 4e-6, 2 * 15 / 16 * payload / link),
+        True: Seconds(14e-6 + 14 * 1.25e-6 + 2 * 8.5e-6, 2 * payload / link),
+    }
+    assert ways[tree].total < ways[not tree].total
+    found = network.seconds("all-reduce", payload, Group(8, 2, 16), h100)
+    assert found == pytest.approx(ways[tree])
 
 
 def planted(devices=(1, 8, 16, 64, 512), mesh="data"):
@@ -201,11 +226,10 @@ def test_a_prediction_is_what_a_hand_calculates():
     step = predict.weak(row, 4096, h100)
     assert step.products == pytest.approx(1e13 / (0.5 * 989e12))
     assert step.memory == pytest.approx(3e9 / (0.8 * 3350e9))
-    moved = 2 * 7 / 8 * 4e8 / (0.8 * 450e9) + 2 * 511 / 512 * 1e8 / 8 / (0.8 * 50e9) * 4
-    ring = 2 * 511 * 4e-6 * 4
-    tree_moved = 2 * 7 / 8 * 4e8 / (0.8 * 450e9) + 2 * 1e8 / 8 / (0.8 * 50e9) * 4
-    tree = 2 * 9 * 8.5e-6 * 4
-    expected = min(moved + ring, tree_moved + tree) + 4 * (14e-6 + 2 * 7 * 1.9e-6)
+    link = 0.8 * 8 * 50e9
+    ring = 2 * 4095 / 4096 * 4e8 / link + 4 * 2 * (3584 * 1.9e-6 + 511 * 4e-6)
+    tree = 2 * 4e8 / link + 4 * 2 * (7 * 1.25e-6 + 9 * 8.5e-6)
+    expected = 4 * 14e-6 + min(ring, tree)
     assert step.talking == pytest.approx(expected)
     assert step.seconds(hidden=False) == pytest.approx(step.products + expected)
     assert step.seconds(hidden=True) == pytest.approx(max(step.products, expected))
@@ -242,7 +266,8 @@ def test_scaling_stops_where_efficiency_stays_below():
 
 
 def test_every_figure_of_every_chip_has_a_source():
-    absent = {"H100": {"whole"}, "H200": {"whole"}, "TPU v5p": {"outer_hop", "tree_hop"}}
+    torus_has_none = {"outer_hop", "tree_inner_hop", "tree_hop"}
+    absent = {"H100": {"whole"}, "H200": {"whole"}, "TPU v5p": torus_has_none}
     for name, chip in CHIPS.items():
         figures = chip._asdict()
         assert set(figures) == set(chips.WORDS)
