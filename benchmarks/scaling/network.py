@@ -122,11 +122,16 @@ def _tree(payload: float, group: Group, chip: Chip) -> Seconds:
 
 
 def _torus(kind: str, payload: float, group: Group, chip: Chip) -> Seconds:
-    """On the links of the axes that the group lies along; hops are those of rings both ways."""
-    axes, figure = 3, chip.whole
-    if group.size < group.devices and 1 in (group.members, group.nodes):
-        axes, figure = (1, chip.inner) if group.nodes == 1 else (2, chip.outer)
-    link = figure.value * chip.link_share.value * (1 if group.devices >= CLOSED else 0.5)
+    """On the links of the axes that the group lies along; hops are those of rings both ways.
+
+    Smaller slices than `CLOSED` have no axis of 8: there the 8 are a cube of 2 x 2 x 2.
+    """
+    axes, figure, closed = 3, chip.whole, group.devices >= CLOSED
+    if group.size < group.devices and group.members == 1:
+        axes, figure = 2, chip.outer
+    elif group.size < group.devices and group.nodes == 1 and closed:
+        axes, figure = 1, chip.inner
+    link = figure.value * chip.link_share.value * (1 if closed else 0.5)
     side = group.size ** (1 / axes)
     hops = axes * side / 2 * chip.inner_hop.value
     if kind in ("all-gather", "reduce-scatter", "all-reduce"):
