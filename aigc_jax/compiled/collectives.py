@@ -25,6 +25,7 @@ class Collective(NamedTuple):
     name: str  # in the program
     op_name: str  # where it comes from in the traced function
     members: replica_groups.Groups  # partition numbers, row-major places in the mesh
+    operands: tuple[Value, ...] = ()  # that `bytes` counts
 
     @property
     def sent(self) -> float:
@@ -48,6 +49,7 @@ class _Part(NamedTuple):
     kind: str
     where: str
     instruction: hlo.Instruction
+    operand: str
     bytes: int
     members: replica_groups.Groups
     sums: frozenset[Value]  # of an all-reduce, where it ends in additions alone
@@ -78,7 +80,9 @@ def _collective(group: list[_Part], count: int) -> Collective:
     part, size = group[0], sum(part.bytes for part in group)
     members, name = part.members, part.instruction.name
     shape = max(map(len, members)), len(members)
-    return Collective(part.kind, count, size, *shape, name, _op_name(part.instruction), members)
+    operands = tuple(Value(part.where, part.operand) for part in group)
+    op_name = _op_name(part.instruction)
+    return Collective(part.kind, count, size, *shape, name, op_name, members, operands)
 
 
 def _op_name(instruction: hlo.Instruction) -> str:
@@ -119,16 +123,15 @@ def _operands(
     payloads = [hlo.bytes_of(values[operand].shape) for operand in instruction.operands]
     size = max(map(len, members))
     if kind != "all-reduce":
-        for payload in payloads:
+        for operand, payload in zip(instruction.operands, payloads, strict=True):
             whole = payload * (size if kind == "all-gather" else 1)
-            yield _Part(kind, where, instruction, whole, members, frozenset())
+            yield _Part(kind, where, instruction, operand, whole, members, frozenset())
         return
-    for payload, results in zip(
-        payloads, dataflow.results(program, where, instruction), strict=True
-    ):
+    made = dataflow.results(program, where, instruction)
+    for operand, payload, results in zip(instruction.operands, payloads, made, strict=True):
         share = payload // size
         taken = [dataflow.only_sliced(program, result, share) for result in results]
         found = "reduce-scatter" if taken and all(taken) else kind
         ends = [dataflow.sums(program, result, share) for result in results]
         sums = frozenset().union(*ends) if all(ends) else frozenset()
-        yield _Part(found, where, instruction, payload, members, sums)
+        yield _Part(found, where, instruction, operand, payload, members, sums)

@@ -9,6 +9,7 @@ from aigc_jax.compiled import hlo
 
 # These hand on the numbers they get.
 MOVES = ("get-tuple-element", "bitcast", "copy", "reshape", "transpose", "convert")
+CUTS = ("slice", "dynamic-slice")  # hand on some of them
 WITHIN = ("fusion", "call")  # run another computation on their operands, once
 
 
@@ -160,6 +161,35 @@ def _linear(program: Program, use: Use, share: int) -> list[Value]:
     if use.by.opcode == "add" or takes_share(program, use, share):
         return [Value(use.where, use.by.name)]
     return []
+
+
+def moved_from(program: Program, value: Value) -> Value | None:
+    """Where the numbers of a value, or more of them, are before: one step back, into a fusion too.
+
+    None if they are computed, given to the program, or carried by a loop.
+    """
+    at = instruction(program, value)
+    if at.opcode == "get-tuple-element":
+        return _element(program, Value(value.where, at.operands[0]), index(at))
+    if at.opcode in (*MOVES, *CUTS):
+        return Value(value.where, at.operands[0])
+    if at.opcode in WITHIN:
+        ((called, _),) = hlo.calls(at)
+        return Value(called, program.module.computations[called].root)
+    sites = [(where, site) for where, site, _ in program.sites.get(value.where, ())]
+    if at.opcode == "parameter" and len(sites) == 1 and sites[0][1].opcode in WITHIN:
+        return Value(sites[0][0], sites[0][1].operands[int(at.inside)])
+    return None
+
+
+def _element(program: Program, source: Value, number: int) -> Value | None:
+    """An element of a tuple that is made here or in a fusion."""
+    at = instruction(program, source)
+    while at.opcode in WITHIN:
+        ((called, _),) = hlo.calls(at)
+        source = Value(called, program.module.computations[called].root)
+        at = instruction(program, source)
+    return Value(source.where, at.operands[number]) if at.opcode == "tuple" else None
 
 
 def _by_partition(program: Program, value: Value) -> bool:

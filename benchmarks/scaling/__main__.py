@@ -52,6 +52,7 @@ def rows_of(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                         **{"workload": name, "title": workload.title, "mesh": mesh},
                         **{"unit": workload.unit, "batch_per_device": workload.batch_per_device},
                         **{"fixed_batch": workload.fixed_batch, "half": (halves or [None])[0]},
+                        "undivided": own[0]["undivided"],
                         "points": sorted(full, key=lambda p: p["devices"]),
                     }
                 )

@@ -39,7 +39,8 @@ class Chip(NamedTuple):
     launch: Figure  # of any collective, s
     inner_hop: Figure  # s
     outer_hop: Figure  # of a ring, s
-    tree_hop: Figure  # of a tree, s
+    tree_inner_hop: Figure  # of a tree, s
+    tree_hop: Figure  # of a tree between nodes, s
     matrix_share: Figure  # of `matrix` that a step reaches
     memory_share: Figure  # of `memory`
     link_share: Figure  # of `inner`, `outer`, `whole`
@@ -53,8 +54,9 @@ WORDS: Mapping[str, tuple[str, str, float]] = {
     "outer": ("link between nodes, or two torus axes, one way", "GB/s", 1e9),
     "whole": ("all three torus axes, one way", "GB/s", 1e9),
     "launch": ("start of a collective", "µs", 1e-6),
-    "inner_hop": ("hop in a node or torus", "µs", 1e-6),
+    "inner_hop": ("hop of a ring in a node or torus", "µs", 1e-6),
     "outer_hop": ("hop of a ring between nodes", "µs", 1e-6),
+    "tree_inner_hop": ("hop of a tree in a node", "µs", 1e-6),
     "tree_hop": ("hop of a tree between nodes", "µs", 1e-6),
     "matrix_share": ("share of products reached", "", 1),
     "memory_share": ("share of HBM reached", "", 1),
@@ -73,6 +75,7 @@ _HOPPER: Mapping[str, Any] = {
     "launch": Figure(14e-6, NCCL, PUBLISHED),
     "inner_hop": Figure(1.9e-6, NCCL, PUBLISHED),
     "outer_hop": Figure(4.0e-6, NCCL, PUBLISHED),
+    "tree_inner_hop": Figure(1.25e-6, NCCL, PUBLISHED),
     "tree_hop": Figure(8.5e-6, NCCL, PUBLISHED),
     **_SHARES,
 }
@@ -96,6 +99,7 @@ CHIPS: Mapping[str, Chip] = {
         launch=Figure(1e-6, BOOK, ASSUMED),
         inner_hop=Figure(1e-6, BOOK, ASSUMED),
         outer_hop=NONE,
+        tree_inner_hop=NONE,
         tree_hop=NONE,
         **_SHARES,
     ),

@@ -21,11 +21,11 @@ import numpy as np
 
 from aigc_jax import build, core, describe, feed, parallel, sharding
 from aigc_jax.compiled import collectives
-from benchmarks.scaling import cost, hoisted, network
+from benchmarks.scaling import cost, division, hoisted, network, widened
 from benchmarks.scaling.workloads import WORKLOADS, Workload
 
 # LLVM's optimisation takes most of the compiler's time and changes nothing of what is counted.
-UNOPTIMISED = {"xla_backend_optimization_level": 0}
+OPTIONS = {"xla_backend_optimization_level": 0, **widened.KEEP_ROUNDING}
 HALVED_AT = 64  # devices at which the program with half the batch is compiled too
 
 
@@ -77,15 +77,16 @@ def point(workload: Workload, sizes: Mapping[str, int], batch_per_device: int) -
         run = run_of(workload, sizes, batch_per_device)
         program = lowered(run, mesh)
         traced, _ = describe.update_flops(run)
-    compiled = program.compile(compiler_options=UNOPTIMISED)
+    compiled = program.compile(compiler_options=OPTIONS)
     text = compiled.as_text()
+    found = widened.as_traced(text, hoisted.counted_once(text, collectives.of(text)))
     return {
         "devices": devices,
         "parameters": sum(x.size for x in jax.tree.leaves(core.shapes_of(run.algorithm).params)),
         "flops_traced": traced.matmul / devices,
         **cost.of(text)._asdict(),
         "temporary_bytes": compiled.memory_analysis().temp_size_in_bytes,
-        "collectives": summed(hoisted.counted_once(text, collectives.of(text)), sizes),
+        "collectives": summed(found, sizes),
         "seconds": round(time.perf_counter() - started, 1),
     }
 
@@ -106,15 +107,19 @@ def summed(
 
 
 def lines(names: Sequence[str], devices: int) -> Iterator[dict[str, Any]]:
-    """{"workload", "mesh", "batch_per_device", "point"} of every mesh of the workloads."""
+    """{"workload", "mesh", "batch_per_device", "undivided", "point"} of every mesh of workloads."""
     for name in names:
         workload = WORKLOADS[name]
         for mesh in workload.meshes:
             batches = [workload.batch_per_device]
             batches += [workload.batch_per_device // 2] * (devices == HALVED_AT)
+            sizes, node = (network.MESHES[mesh](n) for n in (devices, network.NODE))
+            whole = division.undivided(run_of(workload, node, 1), mesh)
             for batch in batches:
-                found = point(workload, network.MESHES[mesh](devices), batch)
-                yield {"workload": name, "mesh": mesh, "batch_per_device": batch, "point": found}
+                yield {
+                    **{"workload": name, "mesh": mesh, "batch_per_device": batch},
+                    **{"undivided": whole, "point": point(workload, sizes, batch)},
+                }
 
 
 def main() -> None:

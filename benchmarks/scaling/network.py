@@ -1,10 +1,11 @@
 """How long collectives take: latency and bandwidth by rings and trees over the slowest link.
 
 Devices are numbered row-major along the mesh, the last axis fastest, and 8 consecutive ones share a
-node (GPUs) or an axis of the torus (TPUs). A group of g devices has m members in a node and spans
-k = g / m nodes. On GPUs a collective of payload S works inside the node on S and between nodes on
-S / m for each GPU, all network cards at once, as NCCL's rings on rails do. On a torus a
-group that lies in one axis of the mesh uses that axis' links alone, one along both uses all.
+node (GPUs) or an axis of the torus (TPUs, in slices that have an axis of 8). A group of g devices
+has m members in a node and spans k = g / m nodes. On GPUs rings go through the m members of a node
+and on to the next, one ring for each member's network card, so that a node sends at m cards' rate.
+On a torus a group that lies in one axis of the mesh uses that axis' links alone, one along both
+uses all.
 """
 
 import math
@@ -68,59 +69,75 @@ def group_of(axes: Sequence[str], mesh: Mapping[str, int]) -> Group:
 
 
 def seconds(kind: str, payload: float, group: Group, chip: Chip) -> Seconds:
-    """The time of one collective of `payload` bytes, as `collectives.of` counts them.
+    """The time of one collective of `payload` bytes S, as `collectives.of` counts them.
 
-    All-gather and reduce-scatter: launch + (g - 1) hops + (g - 1) / g S / B, and an all-reduce is
-    both, or a tree of 2 log2(k) hops between nodes where that takes less. All-to-all: one hop and
-    (g - 1) / g S / B; permutation and broadcast: one hop and S / B.
+    GPUs, all-gather and reduce-scatter: launch + (g - k) hops in nodes + (k - 1) between them +
+    (g - 1) / g S / B with B the lesser of a link and m network cards. An all-reduce is both, or
+    where that takes less a tree: 2 (m - 1) hops in nodes, 2 log2(k) between, 2 S / B. These are
+    NCCL's own estimates (src/graph/tuning.cc). All-to-all: one hop and the slower of what goes to
+    the same node and to others; permutation and broadcast: one hop and S / B.
+
+    Torus: rings both ways along each of its axes, g^(1/axes) / 2 hops of each.
     """
     if group.size <= 1 or payload <= 0:
         return Seconds(0.0, 0.0)
-    inside, between = (_torus if chip.whole.value else _switched)(kind, payload, group, chip)
-    latency = chip.launch.value + inside.latency + between.latency
-    return Seconds(latency, inside.bandwidth + between.bandwidth)
+    time = (_torus if chip.whole.value else _switched)(kind, payload, group, chip)
+    return Seconds(chip.launch.value + time.latency, time.bandwidth)
 
 
-def _switched(kind: str, payload: float, group: Group, chip: Chip) -> tuple[Seconds, Seconds]:
-    """Inside the node, and between nodes."""
-    inner = chip.inner.value * chip.link_share.value
-    outer = chip.outer.value * chip.link_share.value
+def _switched(kind: str, payload: float, group: Group, chip: Chip) -> Seconds:
+    inner, outer = (link.value * chip.link_share.value for link in (chip.inner, chip.outer))
     m, k = group.members, group.nodes
+    if kind == "all-reduce" and k > 1:
+        ways = _ring(2, payload, group, chip), _tree(payload, group, chip)
+        return min(ways, key=lambda time: time.total)
     if kind in ("all-gather", "reduce-scatter", "all-reduce"):
-        passes = 2 if kind == "all-reduce" else 1
-        inside = _ring(m, payload, inner, chip.inner_hop.value, passes)
-        between = _ring(k, payload / m, outer, chip.outer_hop.value, passes)
-        if kind == "all-reduce" and k > 1:
-            hops = 2 * math.ceil(math.log2(k)) * chip.tree_hop.value
-            tree = Seconds(hops, 2 * payload / m / outer)
-            between = min(between, tree, key=lambda time: time.total)
-        return inside, between
+        return _ring(2 if kind == "all-reduce" else 1, payload, group, chip)
+    hop = (chip.outer_hop if k > 1 else chip.inner_hop).value
     if kind in ("all-to-all", "ragged-all-to-all"):
         near, far = (m - 1) / group.size, (k - 1) / k
-        inside = Seconds(chip.inner_hop.value * (m > 1), near * payload / inner)
-        return inside, Seconds(chip.outer_hop.value * (k > 1), far * payload / outer)
-    if k > 1:
-        return Seconds(0.0, 0.0), Seconds(chip.outer_hop.value, payload / outer)
-    return Seconds(chip.inner_hop.value, payload / inner), Seconds(0.0, 0.0)
+        return Seconds(hop, max(near * payload / inner, far * payload / outer))
+    return Seconds(hop, payload / (outer if k > 1 else inner))
 
 
-def _torus(kind: str, payload: float, group: Group, chip: Chip) -> tuple[Seconds, Seconds]:
-    """On the links of the axes that the group lies along; hops are those of rings both ways."""
-    axes, figure = 3, chip.whole
-    if group.size < group.devices and 1 in (group.members, group.nodes):
-        axes, figure = (1, chip.inner) if group.nodes == 1 else (2, chip.outer)
-    link = figure.value * chip.link_share.value * (1 if group.devices >= CLOSED else 0.5)
-    side, none = group.size ** (1 / axes), Seconds(0.0, 0.0)
+def _link(group: Group, chip: Chip) -> float:
+    """B/s of all rings or trees of a group together."""
+    cards = group.members * chip.outer.value
+    slowest = min(chip.inner.value, cards) if group.nodes > 1 else chip.inner.value
+    return slowest * chip.link_share.value
+
+
+def _ring(passes: int, payload: float, group: Group, chip: Chip) -> Seconds:
+    steps, between = passes * (group.size - 1), passes * (group.nodes - 1)
+    # With one member in a node no hop hides behind others in the node: NCCL takes a tree's.
+    hop = (chip.outer_hop if group.members > 1 else chip.tree_hop).value
+    latency = (steps - between) * chip.inner_hop.value + between * hop
+    return Seconds(latency, steps / group.size * payload / _link(group, chip))
+
+
+def _tree(payload: float, group: Group, chip: Chip) -> Seconds:
+    chain, depth = group.members - 1, math.ceil(math.log2(group.nodes))
+    latency = 2 * (chain * chip.tree_inner_hop.value + depth * chip.tree_hop.value)
+    return Seconds(latency, 2 * payload / _link(group, chip))
+
+
+def _torus(kind: str, payload: float, group: Group, chip: Chip) -> Seconds:
+    """On the links of the axes that the group lies along; hops are those of rings both ways.
+
+    Smaller slices than `CLOSED` have no axis of 8: there the 8 are a cube of 2 x 2 x 2.
+    """
+    axes, figure, closed = 3, chip.whole, group.devices >= CLOSED
+    if group.size < group.devices and group.members == 1:
+        axes, figure = 2, chip.outer
+    elif group.size < group.devices and group.nodes == 1 and closed:
+        axes, figure = 1, chip.inner
+    link = figure.value * chip.link_share.value * (1 if closed else 0.5)
+    side = group.size ** (1 / axes)
     hops = axes * side / 2 * chip.inner_hop.value
     if kind in ("all-gather", "reduce-scatter", "all-reduce"):
         passes = 2 if kind == "all-reduce" else 1
         moved = passes * (group.size - 1) / group.size * payload / link
-        return Seconds(passes * hops, moved), none
+        return Seconds(passes * hops, moved)
     # A byte of an all-to-all crosses a quarter of the ring along every axis on average.
     crossed = max(axes * side / 4, 1) if kind.endswith("all-to-all") else 1
-    return Seconds(hops, crossed * payload / link), none
-
-
-def _ring(size: int, payload: float, link: float, hop: float, passes: int) -> Seconds:
-    moved = passes * (size - 1) / size * payload / link
-    return Seconds(passes * (size - 1) * hop, moved)
+    return Seconds(hops, crossed * payload / link)

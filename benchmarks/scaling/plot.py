@@ -23,7 +23,7 @@ TICKS = (1, 8, 64, 512, 4096)
 
 
 def curves(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, list[tuple[float, float]]]]]:
-    """{workload: {chip: {mesh: [(without, with full overlap) for each of CHIP_COUNTS]}}}."""
+    """{workload: {chip: {mesh: [(without, with full overlap) for each of `predict.reach`]}}}."""
     found: dict[str, Any] = {}
     for row in rows:
         for name, chip in CHIPS.items():
@@ -31,7 +31,7 @@ def curves(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, list[tuple[floa
                 tuple(
                     round(predict.efficiency(row, n, chip, hidden), 4) for hidden in (False, True)
                 )
-                for n in CHIP_COUNTS
+                for n in predict.reach(row)
             ]
     return found
 
@@ -74,7 +74,8 @@ def draw(rows: Sequence[Row], path: pathlib.Path) -> pathlib.Path:
     )
     figure.suptitle(
         "Predicted by simulation, measured on no chip: throughput per chip over that of one chip.\n"
-        "Solid: communication after work; dashed: all of it behind work; the truth lies between. "
+        "Solid: communication after work; dashed: all of it behind work; the truth lies between.\n"
+        "Lines end where a mesh divides the state no more. "
         f"Grey: beyond the {compiled} devices compiled for.",
         fontsize=9,
     )
@@ -87,8 +88,9 @@ def _panel(axis: Any, by_mesh: dict[str, list[tuple[float, float]]], compiled: i
     axis.axhline(0.5, color="black", linewidth=0.8, linestyle=":")
     for mesh, values in by_mesh.items():
         low, high = zip(*values, strict=True)
-        axis.plot(CHIP_COUNTS, high, color=COLOURS[mesh], linewidth=1.2, linestyle=(0, (4, 2)))
-        axis.plot(CHIP_COUNTS, low, color=COLOURS[mesh], linewidth=1.8)
+        counts = CHIP_COUNTS[: len(values)]
+        axis.plot(counts, high, color=COLOURS[mesh], linewidth=1.2, linestyle=(0, (4, 2)))
+        axis.plot(counts, low, color=COLOURS[mesh], linewidth=1.8)
     axis.set_xscale("log", base=2)
     axis.set_xlim(1, CHIP_COUNTS[-1])
     axis.set_ylim(0, 1.08)

@@ -7,6 +7,7 @@ the truth lies between the two.
 """
 
 import functools
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ OWN = ("flops", "product_elements", "state_bytes")
 WIDTH = 2  # bytes of a bfloat16
 FIT_FROM = network.NODE  # devices; below, a node is not full
 CHIP_COUNTS = (1, *(2**power for power in range(3, 13)))
+DIVIDED = 0.1  # of the state that "fsdp" may leave whole for the mesh to be what its name says
 
 
 class Step(NamedTuple):
@@ -55,25 +57,38 @@ def counts_of(point: Mapping[str, Any]) -> dict[Any, float]:
     return found
 
 
+def reach(row: Row) -> tuple[int, ...]:
+    """The numbers of chips, from 1 on, at which the row's mesh divides the state."""
+    whole = lambda n: row["undivided"][str(n)] > DIVIDED
+    return tuple(itertools.takewhile(lambda n: not whole(n), CHIP_COUNTS))
+
+
 def laws(row: Row) -> dict[Any, fit.Law]:
     """How every quantity of a row grows; 0 where a program has none of it.
 
-    Fitted to full nodes whose mesh has the same axes longer than 1 as the largest.
+    Fitted to full nodes within `reach` whose mesh has the same axes longer than 1 as the largest of
+    them, and divides the same arrays.
     """
-    return _laws(row["mesh"], json.dumps(row["points"]))
+    return _laws(json.dumps({name: row[name] for name in ("mesh", "points", "undivided")}))
 
 
 @functools.cache
-def _laws(mesh: str, points: str) -> dict[Any, fit.Law]:
-    compiled = {p["devices"]: counts_of(p) for p in json.loads(points)}
-    axes = lambda n: [axis for axis, size in network.MESHES[mesh](n).items() if size > 1]
-    like = axes(max(compiled))
-    compiled = {n: c for n, c in compiled.items() if n >= FIT_FROM and axes(n) == like}
+def _laws(written: str) -> dict[Any, fit.Law]:
+    row = json.loads(written)
+    compiled = {p["devices"]: counts_of(p) for p in row["points"] if p["devices"] in reach(row)}
+    last = _form(row, max(compiled))
+    compiled = {n: c for n, c in compiled.items() if n >= FIT_FROM and _form(row, n) == last}
     names = dict.fromkeys(name for counts in compiled.values() for name in counts)
     return {
         name: fit.law({n: counts.get(name, 0.0) for n, counts in compiled.items()})
         for name in names
     }
+
+
+def _form(row: Row, devices: int) -> tuple[list[str], float]:
+    """What programs must share to follow one law."""
+    sizes = network.MESHES[row["mesh"]](devices)
+    return [axis for axis, size in sizes.items() if size > 1], row["undivided"][str(devices)]
 
 
 def counts_at(row: Row, devices: int) -> dict[Any, float]:

@@ -44,38 +44,55 @@ def table(rows: Sequence[Row]) -> str:
 
 def _line(row: Row) -> dict[str, str]:
     hopper, torus = CHIPS["H100"], CHIPS["TPU v5p"]
+    most = predict.reach(row)[-1]
     return {
         "model": row["title"],
         "mesh": row["mesh"],
         "ms, 1 chip": cells.three_digits(1e3 * predict.weak(row, 1, hopper).seconds(False)),
-        "state at 512": _state(row),
+        "state on a chip": _state(row),
+        "most chips that divide it": _last_division(row, hopper),
         "512": _efficiency(row, 512, hopper),
         f"{MOST:,}": _efficiency(row, MOST, hopper),
         "below half from": _stop(row, hopper),
         f"v5p, {MOST:,}": _efficiency(row, MOST, torus),
-        f"fit error at {MOST:,}": _percent(predict.fit_error(row, MOST, hopper)),
+        f"fit error at {MOST:,}": (
+            _percent(predict.fit_error(row, MOST, hopper)) if most == MOST else "–"
+        ),
     }
 
 
 def _state(row: Row) -> str:
-    """What one of 512 devices holds of the state, in percent."""
-    held, whole = (predict.counts_at(row, n)["state_bytes"] for n in (512, 1))
-    return _percent(held / whole)
+    """What one device holds of the state, in percent, at the most of 512 that divide it."""
+    devices = min(512, predict.reach(row)[-1])
+    held, whole = (predict.counts_at(row, n)["state_bytes"] for n in (devices, 1))
+    return f"{_percent(held / whole)} of {devices}"
+
+
+def _last_division(row: Row, chip: Chip) -> str:
+    """The most chips that divide the state and the efficiency there, where there is an end."""
+    most = predict.reach(row)[-1]
+    return f"{most:,}: {_efficiency(row, most, chip)}" if most < MOST else "–"
 
 
 def _efficiency(row: Row, devices: int, chip: Chip) -> str:
-    """The two bounds, in percent."""
+    """The two bounds, in percent; none where the mesh does not divide the state."""
+    if devices not in predict.reach(row):
+        return "–"
     low, high = (round(100 * predict.efficiency(row, devices, chip, h)) for h in (False, True))
     return f"{low} %" if low == high else f"{low}–{high} %"
 
 
 def _stop(row: Row, chip: Chip) -> str:
     """Where efficiency stays below one half without overlap, with it, and what is to blame."""
-    at = [predict.stops(lambda n: predict.efficiency(row, n, chip, h)) for h in (False, True)]
+    counts = predict.reach(row)
+    at = [
+        predict.stops(lambda n: predict.efficiency(row, n, chip, h), counts) for h in (False, True)
+    ]
+    never = "never" if counts[-1] == MOST else f"not up to {counts[-1]:,}"
     if at[0] is None:
-        return "never"
+        return never
     blame = predict.blame(row, at[0], chip)
-    hidden = "never" if at[1] is None else f"{at[1]:,}"
+    hidden = never if at[1] is None else f"{at[1]:,}"
     return f"{at[0]:,} ({hidden}): {blame}"
 
 
@@ -87,7 +104,7 @@ def fixed(rows: Sequence[Row]) -> str:
 
 def _fixed(row: Row) -> dict[str, str]:
     batch = row["fixed_batch"]
-    counts = [n for n in predict.CHIP_COUNTS if n <= batch]
+    counts = [n for n in predict.reach(row) if n <= batch]
 
     def last(chip):
         lasts = []
@@ -102,9 +119,14 @@ def _fixed(row: Row) -> dict[str, str]:
 
 
 def errors(rows: Sequence[Row]) -> str:
-    """What each collective is fitted by, and how far a prediction of the last point was off."""
+    """What each collective is fitted by, and how far a prediction of the last point was off.
+
+    Rows of which all is compiled, since the mesh divides the state no further, have no laws.
+    """
     lines = []
     for row in newest(rows):
+        if MOST not in predict.reach(row):
+            continue
         for (part, kind, axes), law in _fitted(row):
             lines.append(
                 {
