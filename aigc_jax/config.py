@@ -70,7 +70,7 @@ def run(
       parallel: "jit" (any mesh) or "pmap" (data-parallel).
       mesh: devices along each axis; -1 is all that remain.
       sharding: how the mesh divides the state: "fully_sharded", "tensor_parallel" or your own
-        "module:RULES".
+        "module:function".
       sharding_rules: pairs (path regex, spec) that go before those; a spec names for each dimension
         of the array an axis of the mesh, several, or None.
       ema_decay: decay of the averaged parameters, 0 keeps none.
