@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from aigc_jax.data import duplicates, outliers, verdicts
+from aigc_jax.data import duplicates, outliers, room, verdicts
 from aigc_jax.data.dirt import Unusable
 from aigc_jax.data.inspection import IMAGES, MUSIC, TEXTS, Facts, Kind
 
@@ -45,8 +45,14 @@ def inspected(
             return [_inspected(path, kind.name) for path in files]
     # Forked processes could inherit locks that threads of this one hold.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, warnings.simplefilter, ("ignore",)) as pool:
+    shared = (room.of(processes, context),)
+    with ProcessPoolExecutor(processes, context, _start_process, shared) as pool:
         return list(pool.map(_inspected, files, [kind.name] * len(files), chunksize=CHUNK))
+
+
+def _start_process(shared: room.Room) -> None:
+    warnings.simplefilter("ignore")
+    room.share(shared)
 
 
 def _inspected(path: pathlib.Path, name: str) -> Facts | Unusable:
