@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from aigc_jax.data import duplicates, outliers, room, verdicts
-from aigc_jax.data.dirt import Unusable
+from aigc_jax.data import duplicates, layout, outliers, room, verdicts
+from aigc_jax.data.dirt import Unusable, shown
 from aigc_jax.data.inspection import IMAGES, MUSIC, TEXTS, Facts, Kind
 
 KINDS = (IMAGES, TEXTS, MUSIC)
@@ -79,7 +79,8 @@ def rejections(
     """{index: what is wrong with that file}, and remarks about all of them.
 
     A file is left out for the first reason there is: it can't be used, has another shape, is a
-    copy, a near copy, unlike the rest. Of copies the one in test/ is kept, else the first by path.
+    copy, a near copy, unlike the rest. Of copies the one in test/ is kept, else in validation/,
+    else the first by path.
     """
     names = [path.relative_to(folder).as_posix() for path in files]
     out: Rejections = {}
@@ -94,7 +95,9 @@ def rejections(
     if kind is IMAGES:
         for i, (what, reason) in _odd_shapes(found, flags, notes).items():
             reject(i, what, reason)
-    order = sorted(range(len(files)), key=lambda i: (not names[i].startswith("test/"), names[i]))
+    evaluation = list(layout.EVALUATION)
+    rank = {name: i - len(evaluation) for i, name in enumerate(evaluation)}
+    order = sorted(range(len(files)), key=lambda i: (rank.get(names[i].split("/")[0], 0), names[i]))
     left = [i for i in order if i not in out]
     for copy, first in duplicates.exact([found[i].digest for i in left]).items():
         _reject_copy(reject, "duplicate", "is a copy of", names, left[copy], left[first])
@@ -109,6 +112,8 @@ def rejections(
         reason = f"is unlike the rest (score {score:.2f}), most of all by its {feature}"
         reject(i, "outlier", reason, score=round(score, 4))
     _remark_on_labels(out, notes)
+    if kind is IMAGES:
+        _remark_on_places(folder, [path for i, path in enumerate(files) if i not in out], notes)
     return out, notes
 
 
@@ -165,4 +170,20 @@ def _remark_on_labels(out: Rejections, notes: list[str]) -> None:
     if crossing:
         notes.append(
             f"{crossing} copies were in another class or split than what is kept: check them"
+        )
+
+
+def _remark_on_places(folder: pathlib.Path, kept: Sequence[pathlib.Path], notes: list[str]) -> None:
+    """Says which files are kept and yet lie where training does not look."""
+    try:
+        found = layout.listed(folder)
+    except ValueError as error:
+        notes.append(f"training takes no such folder: {error}")
+        return
+    taken = {path for split in found.values() for path, _ in split}
+    missed = [shown(path.relative_to(folder)) for path in kept if path not in taken]
+    if missed:
+        notes.append(
+            f"{len(missed):,} of those kept lie where training does not look, first {missed[0]}; "
+            f"it looks at {layout.LAYOUTS}"
         )
