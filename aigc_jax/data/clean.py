@@ -101,8 +101,7 @@ def _file_report(flags: argparse.Namespace) -> dict:
     """Inspects the folder, takes over what is kept, and says what is not."""
     from aigc_jax.data import selection
 
-    found = flags.folder.rglob("*")
-    files = sorted(path for path in found if path.is_symlink() or not path.is_dir())
+    files = selection.files_below(flags.folder)
     kind = selection.kind_of(flags.folder, files)
     found = selection.inspected(files, kind, processes=_processes(len(files)))
     rejected, notes = selection.rejections(flags.folder, files, found, kind, flags)
@@ -110,6 +109,7 @@ def _file_report(flags: argparse.Namespace) -> dict:
     if not flags.report_only:
         for path in kept:
             _take_over(path, flags.out / path.relative_to(flags.folder))
+        notes += _unseen(flags.out) if kind is selection.IMAGES and kept else []
     counts = collections.Counter(row["kind"] for row in rejected.values())
     rows = [rejected[i] for i in sorted(rejected)]
     return _report(flags, kind.name, len(files), counts, rows, notes)
@@ -126,6 +126,18 @@ def _take_over(source: pathlib.Path, target: pathlib.Path) -> None:
         os.link(source.resolve(), target)
     except OSError:
         shutil.copy2(source, target)
+
+
+def _unseen(out: pathlib.Path) -> list[str]:
+    """A remark on the images in a folder that training would not take, if there are any."""
+    from aigc_jax.data import layout
+
+    try:
+        found = layout.listed(out)
+    except ValueError as error:
+        return [f"training does not take it as it is: {error}"]
+    others = layout.overlooked(out, [path for split in found.values() for path, _ in split])
+    return [f"training does not look everywhere: {others}"] if others else []
 
 
 def _line_report(flags: argparse.Namespace) -> dict:

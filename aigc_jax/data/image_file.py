@@ -102,6 +102,8 @@ def _in_mode(image, mode: str):
     image.load()
     if image.mode in SIXTEEN:
         image = _eight_bits(image)
+    if mode != "RGBA":
+        image.info.pop("transparency", None)  # of which Pillow would warn that it is lost
     return image if image.mode == mode else image.convert(mode)
 
 

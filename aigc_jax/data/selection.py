@@ -3,6 +3,7 @@
 import argparse
 import collections
 import multiprocessing
+import os
 import pathlib
 import warnings
 from collections.abc import Mapping, Sequence
@@ -12,13 +13,25 @@ from typing import Any
 import numpy as np
 
 from aigc_jax.data import duplicates, layout, outliers, room, verdicts
-from aigc_jax.data.dirt import Unusable, shown
+from aigc_jax.data.dirt import Unusable
 from aigc_jax.data.inspection import IMAGES, MUSIC, TEXTS, Facts, Kind
 
 KINDS = (IMAGES, TEXTS, MUSIC)
 CHUNK = 32  # files that a process is given at a time
 
 Rejections = dict[int, dict[str, Any]]  # by index: {"path", "kind", "reason", ...}
+
+
+def files_below(folder: pathlib.Path) -> list[pathlib.Path]:
+    """All files in a folder and those inside it, and the folders that are not looked into.
+
+    These are links to folders, and what may not be read; to be reported, like files.
+    """
+    found: list[str] = []
+    for top, inner, names in os.walk(folder, onerror=lambda error: found.append(error.filename)):
+        links = [name for name in inner if os.path.islink(os.path.join(top, name))]
+        found += [os.path.join(top, name) for name in [*names, *links]]
+    return sorted(map(pathlib.Path, found))
 
 
 def kind_of(folder: pathlib.Path, files: Sequence[pathlib.Path]) -> Kind:
@@ -58,6 +71,8 @@ def _start_process(shared: room.Room) -> None:
 def _inspected(path: pathlib.Path, name: str) -> Facts | Unusable:
     kind = next(kind for kind in KINDS if kind.name == name)
     try:
+        if path.is_dir():
+            raise Unusable("other", "is a folder that is linked to, or may not be read")
         if not path.is_file():
             raise Unusable("other", "is not a regular file")
         if path.suffix.lower() not in kind.suffixes:
@@ -112,8 +127,6 @@ def rejections(
         reason = f"is unlike the rest (score {score:.2f}), most of all by its {feature}"
         reject(i, "outlier", reason, score=round(score, 4))
     _remark_on_labels(out, notes)
-    if kind is IMAGES:
-        _remark_on_places(folder, [path for i, path in enumerate(files) if i not in out], notes)
     return out, notes
 
 
@@ -170,20 +183,4 @@ def _remark_on_labels(out: Rejections, notes: list[str]) -> None:
     if crossing:
         notes.append(
             f"{crossing} copies were in another class or split than what is kept: check them"
-        )
-
-
-def _remark_on_places(folder: pathlib.Path, kept: Sequence[pathlib.Path], notes: list[str]) -> None:
-    """Says which files are kept and yet lie where training does not look."""
-    try:
-        found = layout.listed(folder)
-    except ValueError as error:
-        notes.append(f"training takes no such folder: {error}")
-        return
-    taken = {path for split in found.values() for path, _ in split}
-    missed = [shown(path.relative_to(folder)) for path in kept if path not in taken]
-    if missed:
-        notes.append(
-            f"{len(missed):,} of those kept lie where training does not look, first {missed[0]}; "
-            f"it looks at {layout.LAYOUTS}"
         )

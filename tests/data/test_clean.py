@@ -281,5 +281,6 @@ def test_links_are_followed_to_files_and_reported_otherwise(tmp_path, digits):
     assert run(tmp_path / "own", f"--out={tmp_path / 'out'}") == 0
     rows = report_of(tmp_path / "out")["files"]
     assert {row["path"] for row in rows} == {"absent.png", "folder"}
+    assert "is a folder that is linked to" in rows[1]["reason"]
     assert not (tmp_path / "out" / "b.png").is_symlink()
     assert (tmp_path / "out" / "b.png").read_bytes() == (tmp_path / "else" / "b.png").read_bytes()

@@ -1,6 +1,7 @@
 """Which images of a folder are taken, and that all others are counted with the reason."""
 
 import json
+import os
 
 import pytest
 from PIL import Image
@@ -95,10 +96,26 @@ def test_cleaning_says_what_it_keeps_where_training_does_not_look(tmp_path):
         assert clean.main([str(tmp_path / "own"), f"--out={tmp_path / out}", "--near=-1"]) == 0
         return json.loads((tmp_path / out / "report.json").read_text())["notes"]
 
-    told = "1 of those kept lie where training does not look, first b/deep/3.png"
-    assert any(told in note for note in notes("one"))
-    write(tmp_path / "own", "4.jpg")
-    assert any("training takes no such folder" in note for note in notes("two"))
+    told = "training does not look everywhere: 1 image files are not taken: 1 are in deeper folders"
+    assert any(note.startswith(told) for note in notes("one"))
+    Image.new("L", (6, 5), 200).save(tmp_path / "own" / "4.png")
+    assert any("training does not take it as it is: " in note for note in notes("two"))
+
+
+def test_cleaning_reports_a_folder_that_may_not_be_read(tmp_path, monkeypatch):
+    write(tmp_path / "own", "a/0.png", "a/1.png", "b/2.png")
+    scandir = os.scandir
+
+    def refused(path):
+        if os.path.basename(path) == "b":
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    assert clean.main([str(tmp_path / "own"), f"--out={tmp_path / 'out'}", "--near=-1"]) == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert [(row["path"], row["kind"]) for row in report["files"]] == [("b", "other")]
+    assert report["kept"] == 2
 
 
 def test_the_fingerprint_of_png_and_jpeg_is_what_it_was(tmp_path):
