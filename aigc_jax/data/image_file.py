@@ -100,11 +100,14 @@ def _cost(image) -> int:
 def _in_mode(image, mode: str):
     """The decoded image in that mode; what it was is freed."""
     image.load()
-    if image.mode in SIXTEEN:
-        image = _eight_bits(image)
+    if image.mode == mode:
+        return image
     if mode != "RGBA":
         image.info.pop("transparency", None)  # of which Pillow would warn that it is lost
-    return image if image.mode == mode else image.convert(mode)
+    grey = _eight_bits(image) if image.mode in SIXTEEN else image
+    converted = grey.convert(mode)
+    image.close()
+    return converted
 
 
 def _turned(image, turn):
