@@ -175,7 +175,7 @@ TRAINING = {
     "empty folder": (GAN, ("data.name=empty",), ("empty", "no images", "DIR/*.png", ".jpg")),
     "unreadable images": (
         *(GAN, ("data.name=unreadable",)),
-        ("unreadable", ".png", "can't be read", "PNG or JPEG"),
+        ("unreadable", ".png", "can't be read", "PNG, JPEG"),
     ),
     "text that is not UTF-8": (
         *(("attention",), ("data.name=latin.txt",)),

@@ -5,9 +5,9 @@ python -m aigc_jax.data.clean DIR --out=OUT
 OUT gets the files that are kept (as hard links where that is possible, else copies), report.json
 with every file that is not and why, and report.html to look at. DIR is only read. What is left out:
 files that are damaged, empty, too large, animated or of another kind; images that differ in size or
-channels from most; exact copies, also in another class or split (those in test/ are kept); near
-copies, by a hash whose bits hardly change with compression, size and exposure; and files unlike the
-rest, by an isolation forest. A single text file is cleaned line by line.
+channels from most; exact copies, also in another class or split (those in test/ or validation/ are
+kept); near copies, by a hash whose bits hardly change with compression, size and exposure; and
+files unlike the rest, by an isolation forest. A single text file is cleaned line by line.
 """
 
 import argparse
@@ -20,8 +20,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from aigc_jax.data.dirt import KINDS, say
+
 EXCERPT = 160  # bytes of a line that are shown
 LISTED = 10_000  # lines that a report lists; all are counted
+REPORTS = ("report.json", "report.html")  # written beside what is kept
 MANY = 1000  # files from which starting processes pays
 
 
@@ -73,7 +76,7 @@ def main(argv: list[str]) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(_told(report, flags))
+    say(_told(report, flags))
     return 0
 
 
@@ -83,6 +86,13 @@ def _check_places(folder: pathlib.Path, out: pathlib.Path) -> None:
         raise ValueError(f"{folder}: does not exist; accepted is a folder, or one text file")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"--out={out}: is there already; accepted is a new or an empty folder")
+    taken = [folder] if folder.is_file() else [p for p in folder.iterdir() if p.is_dir()]
+    for path in taken:
+        if path.name.lower() in REPORTS:
+            raise ValueError(
+                f"{path}: has the name of a report that --out gets; accepted is any but "
+                f"{' and '.join(REPORTS)}"
+            )
     if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"--out={out}: is inside {folder}, which would be changed by it")
 
@@ -91,8 +101,7 @@ def _file_report(flags: argparse.Namespace) -> dict:
     """Inspects the folder, takes over what is kept, and says what is not."""
     from aigc_jax.data import selection
 
-    found = flags.folder.rglob("*")
-    files = sorted(path for path in found if path.is_symlink() or not path.is_dir())
+    files = selection.files_below(flags.folder)
     kind = selection.kind_of(flags.folder, files)
     found = selection.inspected(files, kind, processes=_processes(len(files)))
     rejected, notes = selection.rejections(flags.folder, files, found, kind, flags)
@@ -100,6 +109,7 @@ def _file_report(flags: argparse.Namespace) -> dict:
     if not flags.report_only:
         for path in kept:
             _take_over(path, flags.out / path.relative_to(flags.folder))
+        notes += _unseen(flags.out) if kind is selection.IMAGES and kept else []
     counts = collections.Counter(row["kind"] for row in rejected.values())
     rows = [rejected[i] for i in sorted(rejected)]
     return _report(flags, kind.name, len(files), counts, rows, notes)
@@ -118,10 +128,24 @@ def _take_over(source: pathlib.Path, target: pathlib.Path) -> None:
         shutil.copy2(source, target)
 
 
+def _unseen(out: pathlib.Path) -> list[str]:
+    """A remark on the images in a folder that training would not take, if there are any."""
+    from aigc_jax.data import layout
+
+    try:
+        found = layout.listed(out)
+    except ValueError as error:
+        return [f"training does not take it as it is: {error}"]
+    others = layout.overlooked(out, [path for split in found.values() for path, _ in split])
+    return [f"training does not look everywhere: {others}"] if others else []
+
+
 def _line_report(flags: argparse.Namespace) -> dict:
     """Copies a text file without the lines, or pieces of longer ones, that are no text."""
     from aigc_jax.data import text_file
 
+    if not flags.folder.stat().st_size:
+        raise ValueError(f"{flags.folder}: is empty; accepted is a file with text")
     flags.out.mkdir(parents=True, exist_ok=True)
     target = os.devnull if flags.report_only else flags.out / flags.folder.name
     total, rejected, counts = 0, [], collections.Counter()
@@ -135,8 +159,6 @@ def _line_report(flags: argparse.Namespace) -> dict:
             counts["text"] += 1
             if len(rejected) < LISTED:
                 rejected.append(_rejected_line(piece, *found))
-    if not total:
-        raise ValueError(f"{flags.folder}: is empty; accepted is a file with text")
     more = counts.total() - len(rejected)
     notes = [f"only the first {LISTED:,} of the lines left out are listed"] if more else []
     return _report(flags, "lines", total, counts, rejected, notes)
@@ -158,8 +180,6 @@ def _report(
     rejected: Sequence[dict],
     notes: Sequence[str],
 ) -> dict:
-    from aigc_jax.data.dirt import KINDS
-
     options = ("near", "outliers", "image_size", "channels", "report_only")
     return {
         "folder": str(flags.folder),
@@ -178,9 +198,9 @@ def _write(out: pathlib.Path, report: dict) -> None:
     from aigc_jax.data import clean_page
 
     out.mkdir(parents=True, exist_ok=True)
-    (out / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    page = clean_page.page(report)
-    (out / "report.html").write_text(page, encoding="utf-8", errors="replace")
+    data, page = (out / name for name in REPORTS)
+    data.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    page.write_text(clean_page.page(report), encoding="utf-8", errors="replace")
 
 
 def _told(report: dict, flags: argparse.Namespace) -> str:

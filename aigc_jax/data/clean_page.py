@@ -15,7 +15,8 @@ from aigc_jax.data.dirt import KINDS
 
 SHOWN = 60  # tiles of each kind: the page stays below a few MB
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'"
-UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")  # not for an HTML text
+# Not for an HTML text, or turning the direction in which what follows is read.
+UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 HERE = pathlib.Path(__file__).parent
 
 

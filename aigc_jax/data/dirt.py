@@ -1,5 +1,8 @@
 """Why a file of the user's can't be used: one word to count by, and a phrase to act on."""
 
+import os
+import sys
+
 # The kinds of dirt, in the order of reports.
 KINDS = {
     "other": "no file of this kind of data",
@@ -25,3 +28,17 @@ class Unusable(ValueError):
 
     def __str__(self) -> str:
         return self.reason
+
+
+def shown(name: str | os.PathLike) -> str:
+    r"""A file's name as text of one line: what is no text, or would move a cursor, as \x.. ."""
+    name = os.fspath(name)
+    if name.isprintable():
+        return name
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+def say(text: str) -> None:
+    """Prints to stdout; what its encoding lacks as \\x.. , for a name must not stop a run."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)

@@ -1,8 +1,9 @@
-"""One PNG or JPEG file under limits: its shape from the header, its pixels, or why it has none.
+"""One image file under limits: its shape from the header, its pixels, or why it has none.
 
-Only the content counts: a JPEG whose name ends in .png is read, a GIF of that name is not. Palettes
-become colours, CMYK and YCbCr too; of 16 bits per channel the higher 8 are taken. A picture of more
-than `MAX_PIXELS` is refused before it is decoded, so that a small file can't take all memory.
+Of a file whose name ends as an image's only the content counts: a JPEG called x.png is read, a GIF
+of that name is not. Palettes become colours, CMYK and YCbCr too; of 16 bits per channel the higher
+8 are taken. A picture of more than `room.MAX_PIXELS` is refused before it is decoded, and large
+ones wait for each other, so that small files can't take all memory.
 """
 
 import contextlib
@@ -12,17 +13,20 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from aigc_jax.data import room
 from aigc_jax.data.dirt import Unusable
 
-FORMATS = ("PNG", "JPEG")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's name for C channels
 # Channels that each of Pillow's modes becomes: a palette colours, grey with alpha grey.
 DEPTHS = {"1": 1, "L": 1, "LA": 1, "RGB": 3, "P": 3, "CMYK": 3, "YCbCr": 3, "RGBA": 4}
 SIXTEEN = ("I;16", "I;16B", "I;16L", "I")  # PNG's grey of 16 bits
-MAX_PIXELS = 89_478_485  # from where Pillow warns: 256 MiB of colour
+WEBP_COST = 3  # decoding a pixel takes so many times the memory that it takes in other formats
+STRIP = 2**20  # pixels that are copied at a time
 ORIENTATION = 0x0112  # of EXIF; cameras store photographs lying down
 # What begins other files, to say what they are.
-OTHERS = {b"GIF8": "GIF", b"WEBP": "WebP", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"<svg": "SVG"} | {
+OTHERS = {b"GIF8": "GIF", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"<svg": "SVG"} | {
     **{b"ftypavif": "AVIF", b"ftyphei": "HEIF", b"<!DOCTYPE": "a web page", b"<html": "a web page"},
     **{b"version http": "a Git LFS pointer, not the file itself", b"PK\3\4": "a ZIP archive"},
 }
@@ -42,23 +46,72 @@ def shape(path: pathlib.Path) -> tuple[int, int, int]:
     """
     if not path.is_file():
         raise Unusable("other", "is not a regular file")
-    with _opened(path) as (image, turn):
+    with contextlib.ExitStack() as taken, _opened(path) as (image, turn):
+        (width, height), mode = image.size, image.mode
         if not _ends_well(path, image.format):
+            taken.enter_context(room.held(_cost(image)))
+            image.draft(None, (1, 1))  # an eighth of a JPEG's size shows as well where it ends
             image.load()
-        height, width = image.height, image.width
+            image.close()
         size = (width, height) if turn in _turning() else (height, width)
-        return *size, 1 if image.mode in SIXTEEN else DEPTHS[image.mode]
+        return *size, 1 if mode in SIXTEEN else DEPTHS[mode]
 
 
 def decoded(path: pathlib.Path, channels: int) -> np.ndarray:
     """The upright pixels of a file that has a shape, uint8 [H, W, C]. Raises what `shape` does."""
-    with _opened(path) as (image, turn):
-        image.load()
-        if image.mode in SIXTEEN:
-            image = _eight_bits(image)
-        image = image.convert(MODES[channels])
-        pixels = np.asarray(image if turn is None else image.transpose(turn))
-    return pixels.reshape(*pixels.shape[:2], channels)
+    with picture(path, channels) as image:
+        pixels, top = np.empty((image.height, image.width, channels), np.uint8), 0
+        for strip in strips(image):
+            pixels[top : top + len(strip)] = strip
+            top += len(strip)
+    return pixels
+
+
+@contextlib.contextmanager
+def picture(path: pathlib.Path, channels: int | None = None) -> Iterator:
+    """Pillow's upright image of a file, of 1, 3 or 4 channels, by default those that it has.
+
+    Its memory counts as taken, and others wait for it, until the context ends. Raises what `shape`
+    does.
+    """
+    with contextlib.ExitStack() as taken:
+        with _opened(path) as (image, turn):
+            taken.enter_context(room.held(_cost(image)))
+            depth = 1 if image.mode in SIXTEEN else DEPTHS[image.mode]
+            image = _turned(_in_mode(image, MODES[channels or depth]), turn)
+        yield image
+
+
+def strips(image) -> Iterator[np.ndarray]:
+    """The rows of Pillow's image from the top, uint8 [rows, W, C], without a copy of the whole."""
+    rows = max(1, STRIP // image.width)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        strip = np.asarray(image.crop((0, top, image.width, bottom)))
+        yield strip.reshape(bottom - top, image.width, -1)
+
+
+def _cost(image) -> int:
+    """The pixels of PNG whose decoding takes as much memory."""
+    progressive = "progressive" in image.info  # all of its coefficients are held, too
+    return image.width * image.height * (WEBP_COST if image.format == "WEBP" else 1 + progressive)
+
+
+def _in_mode(image, mode: str):
+    """The decoded image in that mode; what it was is freed."""
+    image.load()
+    if image.mode == mode:
+        return image
+    if mode != "RGBA":
+        image.info.pop("transparency", None)  # of which Pillow would warn that it is lost
+    grey = _eight_bits(image) if image.mode in SIXTEEN else image
+    converted = grey.convert(mode)
+    image.close()
+    return converted
+
+
+def _turned(image, turn):
+    return image if turn is None else image.transpose(turn)
 
 
 @contextlib.contextmanager
@@ -70,14 +123,20 @@ def _opened(path: pathlib.Path) -> Iterator[tuple]:
         raise Unusable("empty", "is empty")
     try:
         with Image.open(path, formats=FORMATS) as image:
-            _check(image)
-            yield image, _upright(image)
+            try:
+                _check(image)
+                yield image, _upright(image)
+            except BaseException:
+                image.close()  # its pixels, which the error's traceback would keep
+                raise
     except (Unusable, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise Unusable("bomb", f"is too large to decode ({_phrase(error)})") from error
     except Image.UnidentifiedImageError as error:
-        raise Unusable("other", f"can't be read as PNG or JPEG{_instead(path)}") from error
+        raise Unusable(
+            "other", f"can't be read as PNG, JPEG, WebP or BMP{_instead(path)}"
+        ) from error
     except Exception as error:  # decoders raise whatever a damaged file makes them stumble over
         if isinstance(error, OSError) and error.errno is not None:
             raise
@@ -99,12 +158,13 @@ def _phrase(error: Exception) -> str:
 def _check(image) -> None:
     """Refuses from the header what would be too large, or is not one picture of 8 or 16 bits."""
     width, height = image.size
-    if width * height > MAX_PIXELS:
-        accepted = f"accepted are up to {MAX_PIXELS:,} pixels"
+    most = room.MAX_PIXELS // (WEBP_COST if image.format == "WEBP" else 1)
+    if width * height > most:
+        accepted = f"accepted are up to {most:,} pixels"
         raise Unusable("bomb", f"is {width}x{height} pixels; {accepted}")
     if not width * height:
         raise Unusable("empty", f"has {width} x {height} pixels")
-    if image.format == "PNG" and getattr(image, "n_frames", 1) > 1:
+    if image.format in ("PNG", "WEBP") and getattr(image, "n_frames", 1) > 1:
         raise Unusable("animated", f"is an animation of {image.n_frames} pictures")
     if image.mode not in (*DEPTHS, *SIXTEEN):
         raise Unusable("unreadable", f"has pixels of Pillow's mode {image.mode!r}")
@@ -128,10 +188,15 @@ def _upright(image):
 
 
 def _ends_well(path: pathlib.Path, name: str) -> bool:
-    """Whether the last bytes are those that end a file of this format."""
-    end = PNG_END if name == "PNG" else JPEG_END
+    """Whether a file ends as this format does, or is as long as its header says."""
+    size = path.stat().st_size
     with path.open("rb") as file:
-        file.seek(-min(path.stat().st_size, 64), os.SEEK_END)
+        if name in ("WEBP", "BMP"):
+            start = file.read(8)
+            told = start[4:8] if name == "WEBP" else start[2:6]
+            return int.from_bytes(told, "little") + (8 if name == "WEBP" else 0) == size
+        file.seek(-min(size, 64), os.SEEK_END)
+        end = PNG_END if name == "PNG" else JPEG_END
         return file.read().rstrip(b"\0\r\n").endswith(end)
 
 
@@ -139,5 +204,5 @@ def _eight_bits(image):
     """The higher 8 of 16 bits of grey, as Pillow does it for colours."""
     from PIL import Image
 
-    levels = np.asarray(image).astype(np.uint32) >> 8
+    levels = np.asarray(image) >> 8
     return Image.fromarray(levels.astype(np.uint8))

@@ -5,6 +5,7 @@ function that opens its splits; sizes, channels, limits and the array cache are 
 """
 
 import dataclasses
+import json
 import math
 import os
 import pathlib
@@ -15,7 +16,9 @@ import numpy as np
 
 from aigc_jax.data import builders, cache
 from aigc_jax.data.dataset import Dataset, Info, Split, rows
+from aigc_jax.data.dirt import say
 from aigc_jax.data.image_file import MODES
+from aigc_jax.data.refused import Refused
 
 CHUNK = 1024  # examples read at a time: array_record reads many much faster than one by one
 
@@ -27,12 +30,14 @@ class Origin(NamedTuple):
     "image" is uint8 [H, W, C].
     `state` is a JSON value that changes when the content may have changed.
     `note` is what a user should know of the set before it is used, "" is nothing.
+    `refused` counts what decoding finds damaged, if that may be left out.
     """
 
     info: Info
     open: Callable[[], Mapping[str, Sequence[Mapping[str, Any]]]]
     state: Any
     note: str = ""
+    refused: Refused | None = None
 
 
 def known(name: str, manual_dir: str | os.PathLike | None, data_dir: str | os.PathLike) -> Origin:
@@ -135,6 +140,27 @@ def _stacked(examples: Examples, info: Info) -> dict[str, np.ndarray]:
     return arrays
 
 
+def _damage(origin: Origin) -> dict[str, np.ndarray]:
+    """What decoding has found, to be kept beside the arrays that were made without it."""
+    if origin.refused is None:
+        return {}
+    return {"damaged": np.frombuffer(json.dumps(origin.refused.damaged).encode(), np.uint8)}
+
+
+def _judged(origin: Origin, arrays: Mapping[str, np.ndarray]) -> int:
+    """How many files the arrays were made without; said, if decoding found any of them damaged.
+
+    Raises:
+      ValueError: they are more than may be left out, now as when they were found.
+    """
+    if origin.refused is None:
+        return origin.info.rejected
+    origin.refused.add(json.loads(arrays["damaged"].tobytes()))
+    if origin.refused.damaged:
+        say(origin.refused.summary())
+    return origin.refused.count()
+
+
 def _bytes(info: Info) -> int:
     return sum(info.sizes.values()) * math.prod(info.shapes["image"])
 
@@ -150,10 +176,11 @@ def load(
 ) -> Dataset:
     """The set as arrays if its decoded images take at most `max_memory_gib`, else lazily decoded.
 
-    Arrays are cached under `data_dir`, so that only the first call opens the origin.
+    Arrays are cached under `data_dir`, so that only the first call opens the origin; what it found
+    damaged is kept with them, so that later calls count and judge it alike.
     """
     if origin.note:
-        print(origin.note, flush=True)
+        say(origin.note)
     info = describe(origin, image_size, channels, limit)
     names = ("train", info.eval_split)
 
@@ -163,11 +190,13 @@ def load(
 
     def decoded():
         stacked = zip(names, (_stacked(part, info) for part in examples()), strict=True)
-        return {f"{name}.{k}": array for name, part in stacked for k, array in part.items()}
+        arrays = {f"{name}.{k}": array for name, part in stacked for k, array in part.items()}
+        return arrays | _damage(origin)
 
     if _bytes(info) > max_memory_gib * 2**30:
         return Dataset(info, *(Split(len(part), source=part) for part in examples()))
     key = cache.digest([origin.state, dict(info.sizes), dict(info.shapes)])
     arrays = cache.cached(pathlib.Path(data_dir) / "arrays" / f"{info.name}-{key}", decoded)
+    info = info._replace(rejected=_judged(origin, arrays))
     parts = [{k: arrays[f"{name}.{k}"] for k in info.shapes} for name in names]
     return Dataset(info, *(Split(len(part["image"]), part, rows) for part in parts))

@@ -44,17 +44,19 @@ def image_facts(path: pathlib.Path) -> Facts:
     """
     from PIL import Image
 
-    shape = image_file.shape(path)
-    pixels = image_file.decoded(path, shape[2])
-    picture = Image.fromarray(pixels[..., 0] if shape[2] == 1 else pixels)
-    grey = picture.convert("L")
-    steps = np.diff(np.asarray(grey.resize((9, 8), Image.Resampling.BOX), np.int16), axis=1)
-    thumbnail = np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BOX)).reshape(-1)
-    picture.thumbnail((LARGEST, LARGEST), Image.Resampling.BOX, reducing_gap=2)
-    small = np.asarray(picture.convert("RGB"), np.float32)
+    with image_file.picture(path) as picture:
+        shape = (picture.height, picture.width, len(picture.getbands()))
+        sha = hashlib.sha256(repr(shape).encode())
+        for strip in image_file.strips(picture):
+            sha.update(np.ascontiguousarray(strip))
+        grey = picture.convert("L")
+        steps = np.diff(np.asarray(grey.resize((9, 8), Image.Resampling.BOX), np.int16), axis=1)
+        thumbnail = np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BOX)).reshape(-1)
+        del grey  # of a large picture it is large, too
+        picture.thumbnail((LARGEST, LARGEST), Image.Resampling.BOX, reducing_gap=2)
+        small = np.asarray(picture.convert("RGB"), np.float32)
     measured = _image_features(small, shape, path.stat().st_size)
-    digest = hashlib.sha256(repr(shape).encode() + pixels.tobytes()).hexdigest()
-    return Facts(digest, _packed(steps > MARGIN), thumbnail, measured, shape)
+    return Facts(sha.hexdigest(), _packed(steps > MARGIN), thumbnail, measured, shape)
 
 
 IMAGE_FEATURES = (
@@ -170,6 +172,6 @@ def midi_facts(path: pathlib.Path) -> Facts:
 MIDI_FEATURES = ("notes", "length", "pitch", "range", "length of notes", "notes per beat") + (
     *("chords", "tonality"),
 )
-IMAGES = Kind("images", (".png", ".jpg", ".jpeg"), image_facts, IMAGE_FEATURES)
+IMAGES = Kind("images", image_file.SUFFIXES, image_facts, IMAGE_FEATURES)
 TEXTS = Kind("texts", (".txt", ".md"), text_facts, TEXT_FEATURES)
 MUSIC = Kind("MIDI files", (".mid", ".midi"), midi_facts, MIDI_FEATURES)

@@ -19,7 +19,8 @@ def picture(path: pathlib.Path) -> str:
     try:
         if path.suffix.lower() in (".mid", ".midi"):
             return _uri(_roll(path))
-        return _uri(image_file.decoded(path, image_file.shape(path)[2]))
+        with image_file.picture(path) as image:
+            return _uri(image)
     except (Unusable, OSError):
         return ""
 
@@ -33,28 +34,27 @@ def excerpt(path: pathlib.Path) -> str:
         return ""
 
 
-def _uri(pixels: np.ndarray) -> str:
-    """PNG for what is small already, so that its pixels stay; else JPEG."""
-    from PIL import Image
-
-    small = max(pixels.shape[:2]) <= SIDE
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+def _uri(image) -> str:
+    """PNG of Pillow's image if it is small already, so that its pixels stay; else JPEG."""
+    small = max(image.size) <= SIDE
     image.thumbnail((SIDE, SIDE))
-    name = "PNG" if small or pixels.shape[2] == 4 else "JPEG"
+    name = "PNG" if small or image.mode == "RGBA" else "JPEG"
     file = io.BytesIO()
     image.save(file, name, **({} if name == "PNG" else {"quality": 80}))
     return f"data:image/{name.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _roll(path: pathlib.Path) -> np.ndarray:
-    """Notes as dark bars on white, uint8 [rows, columns, 1]; time runs to the right."""
+def _roll(path: pathlib.Path):
+    """Pillow's image of notes as dark bars on white; time runs to the right."""
+    from PIL import Image
+
     notes = midi.read(path).notes
     start, length, pitch, _ = notes.T
     rows, columns = ROLL
     span = max(int(pitch.max() - pitch.min()), 24)
     row = rows - 2 - (pitch - pitch.min()) * (rows - 3) // span
     scale = columns / max(int((start + length).max()), 1)
-    roll = np.full((rows, columns, 1), 255, np.uint8)
+    roll = np.full((rows, columns), 255, np.uint8)
     for y, x, end in zip(row, start * scale, (start + length) * scale, strict=True):
         roll[y : y + 2, int(x) : max(int(end), int(x) + 1)] = 40
-    return roll
+    return Image.fromarray(roll)

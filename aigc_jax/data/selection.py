@@ -3,6 +3,7 @@
 import argparse
 import collections
 import multiprocessing
+import os
 import pathlib
 import warnings
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from aigc_jax.data import duplicates, outliers, verdicts
+from aigc_jax.data import duplicates, layout, outliers, room, verdicts
 from aigc_jax.data.dirt import Unusable
 from aigc_jax.data.inspection import IMAGES, MUSIC, TEXTS, Facts, Kind
 
@@ -19,6 +20,18 @@ KINDS = (IMAGES, TEXTS, MUSIC)
 CHUNK = 32  # files that a process is given at a time
 
 Rejections = dict[int, dict[str, Any]]  # by index: {"path", "kind", "reason", ...}
+
+
+def files_below(folder: pathlib.Path) -> list[pathlib.Path]:
+    """All files in a folder and those inside it, and the folders that are not looked into.
+
+    These are links to folders, and what may not be read; to be reported, like files.
+    """
+    found: list[str] = []
+    for top, inner, names in os.walk(folder, onerror=lambda error: found.append(error.filename)):
+        links = [name for name in inner if os.path.islink(os.path.join(top, name))]
+        found += [os.path.join(top, name) for name in [*names, *links]]
+    return sorted(map(pathlib.Path, found))
 
 
 def kind_of(folder: pathlib.Path, files: Sequence[pathlib.Path]) -> Kind:
@@ -45,13 +58,21 @@ def inspected(
             return [_inspected(path, kind.name) for path in files]
     # Forked processes could inherit locks that threads of this one hold.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, warnings.simplefilter, ("ignore",)) as pool:
+    shared = (room.of(processes, context),)
+    with ProcessPoolExecutor(processes, context, _start_process, shared) as pool:
         return list(pool.map(_inspected, files, [kind.name] * len(files), chunksize=CHUNK))
+
+
+def _start_process(shared: room.Room) -> None:
+    warnings.simplefilter("ignore")
+    room.share(shared)
 
 
 def _inspected(path: pathlib.Path, name: str) -> Facts | Unusable:
     kind = next(kind for kind in KINDS if kind.name == name)
     try:
+        if path.is_dir():
+            raise Unusable("other", "is a folder that is linked to, or may not be read")
         if not path.is_file():
             raise Unusable("other", "is not a regular file")
         if path.suffix.lower() not in kind.suffixes:
@@ -73,7 +94,8 @@ def rejections(
     """{index: what is wrong with that file}, and remarks about all of them.
 
     A file is left out for the first reason there is: it can't be used, has another shape, is a
-    copy, a near copy, unlike the rest. Of copies the one in test/ is kept, else the first by path.
+    copy, a near copy, unlike the rest. Of copies the one in test/ is kept, else in validation/,
+    else the first by path.
     """
     names = [path.relative_to(folder).as_posix() for path in files]
     out: Rejections = {}
@@ -88,7 +110,9 @@ def rejections(
     if kind is IMAGES:
         for i, (what, reason) in _odd_shapes(found, flags, notes).items():
             reject(i, what, reason)
-    order = sorted(range(len(files)), key=lambda i: (not names[i].startswith("test/"), names[i]))
+    evaluation = list(layout.EVALUATION)
+    rank = {name: i - len(evaluation) for i, name in enumerate(evaluation)}
+    order = sorted(range(len(files)), key=lambda i: (rank.get(names[i].split("/")[0], 0), names[i]))
     left = [i for i in order if i not in out]
     for copy, first in duplicates.exact([found[i].digest for i in left]).items():
         _reject_copy(reject, "duplicate", "is a copy of", names, left[copy], left[first])

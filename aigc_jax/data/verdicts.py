@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from aigc_jax.data import cache, image_file
-from aigc_jax.data.dirt import Unusable
+from aigc_jax.data.dirt import Unusable, shown
 
 THREADS = 8  # that wait for headers from a slow disk
-VERSION = 1  # of the rules: another one has all files examined again
+VERSION = 2  # of the rules: another one has all files examined again
 
 Shape = tuple[int, int, int]
 
@@ -61,7 +61,7 @@ def _examined(path: pathlib.Path) -> tuple[Shape, str]:
     except Unusable as error:
         return (0, 0, 0), error.reason
     except OSError as error:
-        raise ValueError(f"image file {path}: can't be read ({error.strerror})") from error
+        raise ValueError(f"image file {shown(path)}: can't be read ({error.strerror})") from error
 
 
 def agreed(

@@ -218,13 +218,17 @@ def test_bad_input_is_named_and_changes_nothing(tmp_path, capsys, digits):
     (tmp_path / "full" / "mine.txt").write_text("mine")
     (tmp_path / "bare").mkdir()
     (tmp_path / "zero.txt").write_bytes(b"")
+    (tmp_path / "report.json").write_text("text")
+    png(tmp_path / "named" / "report.html" / "a.png", digits[0])
     cases = {
         (tmp_path / "absent", tmp_path / "out"): "absent: does not exist",
         (tmp_path / "own", tmp_path / "full"): "full: is there already",
         (tmp_path / "own", tmp_path / "own" / "clean"): "is inside",
         (tmp_path / "own", tmp_path / "own"): "is there already",
-        (tmp_path / "bare", tmp_path / "out"): r"images \(.png, .jpg, .jpeg\); texts",
+        (tmp_path / "bare", tmp_path / "out"): r"images \(.png, .jpg, .*\); texts",
         (tmp_path / "zero.txt", tmp_path / "out"): "is empty",
+        (tmp_path / "report.json", tmp_path / "out"): "has the name of a report",
+        (tmp_path / "named", tmp_path / "out"): "report.html: has the name of a report",
     }
     before = content(tmp_path)
     for (source, out), told in cases.items():
@@ -237,7 +241,18 @@ def test_bad_input_is_named_and_changes_nothing(tmp_path, capsys, digits):
             run(tmp_path / "own", f"--out={tmp_path / 'out'}", flag)
         assert caught.value.code == 2
         assert flag in capsys.readouterr().err
-    assert {k: v for k, v in content(tmp_path).items() if not k.startswith("out/")} == before
+    assert content(tmp_path) == before
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_cleaned_folder_can_be_cleaned_again(tmp_path, digits):
+    png(tmp_path / "own" / "a.png", digits[0])
+    assert run(tmp_path / "own", f"--out={tmp_path / 'out'}") == 0
+    before = content(tmp_path / "out")
+    assert run(tmp_path / "out", f"--out={tmp_path / 'again'}") == 0
+    found = {row["path"]: row["kind"] for row in report_of(tmp_path / "again")["files"]}
+    assert found == {"report.json": "other", "report.html": "other"}
+    assert content(tmp_path / "out") == before
 
 
 def test_several_processes_find_the_same(dirty):
@@ -266,5 +281,6 @@ def test_links_are_followed_to_files_and_reported_otherwise(tmp_path, digits):
     assert run(tmp_path / "own", f"--out={tmp_path / 'out'}") == 0
     rows = report_of(tmp_path / "out")["files"]
     assert {row["path"] for row in rows} == {"absent.png", "folder"}
+    assert "is a folder that is linked to" in rows[1]["reason"]
     assert not (tmp_path / "out" / "b.png").is_symlink()
     assert (tmp_path / "out" / "b.png").read_bytes() == (tmp_path / "else" / "b.png").read_bytes()

@@ -2,6 +2,10 @@
 
 import io
 import json
+import os
+import pathlib
+import subprocess
+import sys
 
 import commands
 import numpy as np
@@ -11,6 +15,7 @@ from PIL import Image
 from aigc_jax.data import folder, image_file, images
 
 GOOD = 30
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def encoded(value, name="PNG", mode="L", size=(8, 8), **options):
@@ -122,6 +127,40 @@ def test_another_file_stands_in_for_what_decoding_finds_damaged(own, tmp_path, m
     assert "stands in" in said
 
 
+def test_every_load_counts_and_judges_damage_as_the_first_did(own, tmp_path, capsys):
+    for name in ("03.png", "17.png", "21.png"):
+        (own / name).write_bytes(damaged_inside())
+    (own / "zero.png").write_bytes(b"")
+    for _ in range(2):  # the second one reads the cached arrays
+        assert load(own, tmp_path, max_rejected=4 / 31).info.rejected == 4
+        said = capsys.readouterr().out
+        assert "4 of 31 files (13 %) can't be used: zero.png is empty; " in said
+        assert "17.png can't be decoded" in said
+        with pytest.raises(ValueError, match=r"4 of 31 files .*data\.max_rejected = 0\.1"):
+            load(own, tmp_path, max_rejected=0.1)
+    capsys.readouterr()
+    (own / "03.png").write_bytes(encoded(0))
+    assert load(own, tmp_path).info.rejected == 3
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_no_name_stops_a_run_or_moves_the_cursor(own, tmp_path, encoding):
+    names = [b"caf\xe9.png", "caf\xe9.png".encode(), b"two\nlines\x1b[2J.png"]
+    for name in names:
+        (own / os.fsdecode(name)).write_bytes(b"")
+    code = (
+        "from aigc_jax.data import load; load.load({'max_rejected': 1.0, "
+        f"'name': {str(own)!r}, 'data_dir': {str(tmp_path / 'data')!r}}})"
+    )
+    command = [sys.executable, "-c", code]
+    environment = {**os.environ, "PYTHONIOENCODING": f"{encoding}:strict"}
+    ran = subprocess.run(command, env=environment, check=True, cwd=ROOT, capture_output=True)
+    assert b"3 of 33 files" in ran.stdout
+    assert b"caf\\udce9.png is empty" in ran.stdout
+    assert b"two\\nlines\\x1b[2J.png is empty" in ran.stdout
+    assert ran.stdout.count(b"\n") == 1
+
+
 def test_too_many_damaged_files_stop_a_streamed_run(own, tmp_path):
     for i in range(4):
         (own / f"{i:02}.png").write_bytes(damaged_inside())
@@ -140,7 +179,7 @@ def test_a_split_without_any_good_file_is_an_error(tmp_path):
         load(tmp_path / "own", tmp_path)
     for path in (tmp_path / "own" / "test").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(ValueError, match=r"own/test: no file can be used"):
+    with pytest.raises(ValueError, match=r"own: no file of test can be used"):
         load(tmp_path / "own", tmp_path)
 
 
@@ -186,7 +225,7 @@ def test_training_skips_and_counts_what_it_can_and_stops_above_the_share(own, tm
     assert "1 of 101 files (0.99 %) can't be used: zero.png is empty" in said.out
     assert "04.png: can't be decoded" in said.err
     record = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert record["data"]["rejected"] == 1
+    assert record["data"]["rejected"] == 2
     (own / "zero2.png").write_bytes(b"")
     assert commands.train(tmp_path / "other", "vae", *options) == 2
     assert "2 of 102 files (2 %)" in capsys.readouterr().err

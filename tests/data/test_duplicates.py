@@ -2,6 +2,8 @@
 
 import gzip
 import io
+import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -40,6 +42,49 @@ def test_close_hashes_are_all_pairs_within_the_radius():
         expected |= {(i, int(j)) for j in others}
     assert found == expected
     assert len(found) > 50
+
+
+def brute_force(hashes, thumbnails, radius):
+    """The definition of near copies, pair by pair."""
+    found = {}
+    for j in range(len(hashes)):
+        for i in (i for i in range(j) if i not in found):
+            both = thumbnails[i].std() and thumbnails[j].std()
+            few = int(hashes[i] ^ hashes[j]).bit_count() <= radius
+            if both and few and np.corrcoef(thumbnails[i], thumbnails[j])[0, 1] >= duplicates.ALIKE:
+                found[j] = i
+                break
+    return found
+
+
+@pytest.mark.parametrize("clusters", [1, 7, 150])
+def test_near_copies_are_those_of_the_definition(clusters):
+    rng = np.random.default_rng(clusters)
+    which = rng.integers(0, clusters, 300)
+    centres, codes = rng.normal(128, 40, (clusters, 256)), rng.integers(0, 2**63, clusters)
+    noise = np.array([1, 3, 6])[which % 3] + rng.normal(0, 1, 300)  # some are too noisy to be near
+    noisy = centres[which] + rng.normal(0, 1, (300, 256)) * noise[:, None]
+    thumbnails = np.clip(noisy, 0, 255).astype(np.uint8)
+    thumbnails[::40] = 7  # blank
+    hashes = codes[which].astype(np.uint64) ^ (np.uint64(1) << rng.integers(0, 60, 300, np.uint64))
+    found = duplicates.near(hashes, thumbnails, 2)
+    assert found == brute_force(hashes, thumbnails, 2)
+    assert found
+
+
+@pytest.mark.parametrize(("noise", "copies"), [(2, 4999), (8, 0)])  # alike, and only almost so
+def test_thousands_of_near_copies_take_little_time_and_memory(noise, copies):
+    rng = np.random.default_rng(0)
+    picture = rng.normal(128, 40, 256)
+    thumbnails = np.clip(picture + rng.normal(0, noise, (5000, 256)), 0, 255).astype(np.uint8)
+    tracemalloc.start()
+    started = time.perf_counter()
+    found = duplicates.near(np.zeros(5000, np.uint64), thumbnails, 4)
+    seconds, peak = time.perf_counter() - started, tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(found) == copies
+    assert seconds < 15
+    assert peak < 80e6
 
 
 def altered(pixels, how):
