@@ -1,6 +1,7 @@
 """Trains a generator: python train.py --config=configs/gan_digits.py --workdir=runs/gan_digits."""
 
 import argparse
+import os
 import pathlib
 import sys
 
@@ -44,7 +45,7 @@ def default_workdir(spec: str) -> pathlib.Path:
 
 
 def main(argv: list[str]) -> int:
-    """Trains or describes; 0 when done or stopped on request, 2 for bad input, 1 for a failure."""
+    """Trains or describes; returns the exit code, as `aigc_jax.failure` lists them."""
     flags, overrides = parse(argv)
     # Imported after the flags are read, so that --help and their errors come at once.
     from aigc_jax import build, config, failure, launch, loop
@@ -58,18 +59,16 @@ def main(argv: list[str]) -> int:
             from aigc_jax import describe
 
             print(describe.report(completed, compiled=flags.describe == "compiled"))
-            return 0
+            return failure.DONE
+        stopped = failure.stopped_code(os.environ)
         launch.initialize_from_env(completed["heartbeat_seconds"])
         with failure.leaving():
-            loop.train(completed, workdir)
+            step = int(loop.train(completed, workdir).step)
         launch.part()
-    except (ValueError, OSError) as error:
+    except failure.EXPLAINED as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
-    except FloatingPointError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+        return failure.exit_code(error)
+    return failure.DONE if step == completed["steps"] else stopped
 
 
 if __name__ == "__main__":

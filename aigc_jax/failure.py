@@ -1,12 +1,16 @@
 """How a process leaves when something fails: at once, with a code that says whether to try again.
 
-Exit codes: 0 done or stopped on request, 1 training failed, 2 bad input, 75 a peer or the network
-failed, 130 interrupted by a second Ctrl-C. JAX itself ends a process by SIGABRT (134 in a shell)
-when a peer's heartbeat is missing. After 75 and deaths by a signal the same command may be started
-again; the others are final.
+Exit codes: 0 done or stopped on request, 1 training failed, 2 bad input, 75 a peer, the network or
+a disk failed in a way that may pass, 130 interrupted by a second Ctrl-C. JAX itself ends a process
+by SIGABRT (134 in a shell) when a peer's heartbeat is missing. After 75 and deaths by a signal the
+same command may be started again; the others are final.
+
+Where machines are taken away, a stop is not the end: with AIGC_STOPPED_EXIT_CODE=75 a run that was
+asked to stop before its last step leaves with that, after saving, and not with 0.
 """
 
 import contextlib
+import errno
 import faulthandler
 import os
 import re
@@ -14,53 +18,92 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
 
 DONE, FAILED, BAD_INPUT, RETRY, INTERRUPTED = 0, 1, 2, 75, 130
-# How the transports between processes call a lost peer, in errors of JAX and of gloo.
+STOPPED = "AIGC_STOPPED_EXIT_CODE"
+# How errors of JAX, of gloo and of our own call a lost peer. Keys of a config, such as
+# heartbeat_seconds, are none, nor are words that are a status in capital letters only.
 PEER = re.compile(
-    r"\bgloo\b|\bnccl|coordination service|heartbeat|connection (reset|closed|refused)|"
-    r"\b(UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|CANCELLED)\b",
+    r"\bgloo\b|\bnccl|coordination service|\bheartbeats?\b|connection (reset|closed|refused)|"
+    r"another process could not|(?-i:\b(UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|CANCELLED)\b)",
     re.IGNORECASE,
 )
+# Of disks, mostly those on a network, and of crowded machines.
+PASSING = {"EIO", "EREMOTEIO", "ESTALE", "ENOTCONN", "ETIMEDOUT", "EMFILE", "ENFILE"} | {
+    *("EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH"),
+}
+TENSORSTORE = re.compile(r"os_error_code='(\d+)'")
+EXPLAINED = (ValueError, OSError, FloatingPointError)  # their message is all that a person needs
 STDERR = 2
+
+
+def stopped_code(environ: Mapping[str, str]) -> int:
+    """The exit code after a stop on request before the last step: 0, or what the launcher wants.
+
+    Raises:
+      ValueError: if AIGC_STOPPED_EXIT_CODE is no exit code.
+    """
+    text = environ.get(STOPPED) or str(DONE)
+    if not text.isdecimal() or int(text) > 255:
+        raise ValueError(f"{STOPPED}={text}: must be a whole number from 0 to 255, such as {RETRY}")
+    return int(text)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what it was raised from."""
+    seen = []
+    while error is not None and error not in seen:
+        yield error
+        seen.append(error)
+        error = error.__cause__ or error.__context__
 
 
 def peer_failed(error: BaseException) -> bool:
     """Whether an error, or what it was raised from, is about another process or the network."""
-    seen = []
-    while error is not None and error not in seen:
-        transport = isinstance(error, jax.errors.JaxRuntimeError | ValueError | ConnectionError)
-        if transport and PEER.search(str(error)):
-            return True
-        seen.append(error)
-        error = error.__cause__ or error.__context__
-    return False
+    transports = jax.errors.JaxRuntimeError | ValueError | ConnectionError
+    return any(isinstance(e, transports) and PEER.search(str(e)) for e in _chain(error))
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether an error, or what it was raised from, is a fault of a disk that a retry may mend."""
+    return any(_system_error(e) in PASSING for e in _chain(error))
+
+
+def _system_error(error: BaseException) -> str:
+    """The name of the system's error, such as "EIO", "" if it is none."""
+    said = TENSORSTORE.search(str(error))
+    number = int(said[1]) if said else getattr(error, "errno", None)
+    return errno.errorcode.get(number, "")
 
 
 def exit_code(error: BaseException) -> int:
-    """The code with which a process of a run leaves because of `error`."""
-    if peer_failed(error):
-        return RETRY
-    if isinstance(error, ValueError | OSError):
+    """The code with which a process leaves because of `error`."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    if isinstance(error, FileNotFoundError):  # also what no server gave: it says what to put where
         return BAD_INPUT
-    return INTERRUPTED if isinstance(error, KeyboardInterrupt) else FAILED
+    if peer_failed(error) or may_pass(error):
+        return RETRY
+    return BAD_INPUT if isinstance(error, ValueError | OSError) else FAILED
 
 
 def leave(error: BaseException, flush: Callable[[], None] | None = None) -> None:
     """Says what happened and ends this process, without waiting for any other."""
-    code = exit_code(error)
+    code, lost = exit_code(error), peer_failed(error)
     try:
-        if code == BAD_INPUT:
+        if isinstance(error, EXPLAINED) and not lost:
             print(f"error: {error}", file=sys.stderr)
         else:
             traceback.print_exception(error)
         if flush is not None:
             flush()
         if code == RETRY:
-            say(f"another process or the network failed; leaving with {RETRY}: try again")
+            what = "another process or the network" if lost else "a disk"
+            say(f"{what} failed; leaving with {RETRY}: try again")
+        if lost:
             faulthandler.dump_traceback(STDERR, all_threads=True)
         sys.stdout.flush()
         sys.stderr.flush()

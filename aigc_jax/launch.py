@@ -133,7 +133,7 @@ def stop_requests() -> Iterator[Callable[[int], bool]]:
       `stop_requested(step)`, with the step that is done.
     """
     several = jax.distributed.is_initialized()
-    asked, questions = [], itertools.count(1)
+    asked, agreed_on, questions = [], [], itertools.count(1)
 
     def remember(signum, frame):
         if asked and signum == signal.SIGINT:
@@ -143,11 +143,12 @@ def stop_requests() -> Iterator[Callable[[int], bool]]:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def agreed(step):
-        # JAX agrees on a number that must come by exactly: steps may go in strides, or back.
-        stop = multihost_utils.reached_preemption_sync_point(next(questions))
-        if stop:
+        # JAX agrees on a number that must come by exactly: steps may go in strides, or back. It
+        # says so once; where the run goes back at that very step, the next one has to hear it, too.
+        if not agreed_on and multihost_utils.reached_preemption_sync_point(next(questions)):
             failure.say(f"asked to stop, after step {step}")
-        return stop
+            agreed_on.append(step)
+        return bool(agreed_on)
 
     numbers = (signal.SIGINT,) if several else (signal.SIGINT, signal.SIGTERM)
     previous = {number: signal.signal(number, remember) for number in numbers}

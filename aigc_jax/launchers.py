@@ -1,7 +1,7 @@
 """Which launcher started this process, and what it promised, read from environment variables.
 
-Known are the variables of Kubeflow's JAX runtime (which anyone may set by hand), Open MPI, SLURM,
-MPICH and Intel MPI, torchrun, TPUs on GKE and Cloud TPU, and Kubernetes' indexed jobs.
+Known are the variables of Kubeflow's JAX runtime (which anyone may set by hand), MPICH and Intel
+MPI, torchrun, Open MPI, SLURM, TPUs on GKE and Cloud TPU, and Kubernetes' indexed jobs.
 """
 
 import re
@@ -13,6 +13,11 @@ BY_HAND = f"set {ADDRESS}=HOST:PORT of process 0, {COUNT} and {INDEX}"
 INDEPENDENT = f"{COUNT}=1 says that every copy is a run of its own"
 # Launchers that number their processes but do not say where the first one is.
 NUMBERED = {"MPI": ("PMI_SIZE", "PMI_RANK"), "torchrun": ("WORLD_SIZE", "RANK")}
+# What srun and Open MPI number by. They, and scripts, repeat it in variables of the ones above.
+OUTER = (
+    ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
+    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+)
 IN_STEP = ("SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
 Environ = Mapping[str, str]
 
@@ -40,10 +45,14 @@ def detected(environ: Environ) -> Launcher | None:
     Raises:
       ValueError: if variables are missing or not numbers, or this is a lone copy of several.
     """
-    engines = (_variables, _open_mpi, _slurm, _numbered, _tpu, _kubernetes)
+    # From the innermost to the outermost: inside one task of srun torchrun may start several.
+    engines = (_variables, _numbered, _open_mpi, _slurm, _tpu, _kubernetes)
     found = next(filter(None, (engine(environ) for engine in engines)), None)
-    if found is None and environ.get(ADDRESS):
-        raise ValueError(f"{ADDRESS} is set, but {COUNT} and {INDEX} are missing; {BY_HAND}")
+    alone = found is None or (found.processes == 1 and not environ.get(COUNT))
+    if alone and environ.get(ADDRESS):
+        raise ValueError(
+            f"{ADDRESS} is set, but {COUNT} and {INDEX} are missing; {BY_HAND}. {INDEPENDENT}"
+        )
     return found
 
 
@@ -92,13 +101,20 @@ def _open_mpi(environ: Environ) -> Launcher | None:
     count, index, local = (_number(environ, name) for name in names)
     if count == 1:
         return Launcher("Open MPI", 1, {})
+    alone_there = environ.get("OMPI_COMM_WORLD_LOCAL_SIZE") == "1"
     if not environ.get(ADDRESS) and environ.get("OMPI_MCA_orte_hnp_uri"):
-        return Launcher("Open MPI", count, {"cluster_detection_method": "ompi"})
+        arguments = {"cluster_detection_method": "ompi"}
+        return Launcher("Open MPI", count, arguments | _devices(environ, alone_there))
     address = environ.get(ADDRESS) or _prrte_address(environ, count)
-    shares = environ.get("OMPI_COMM_WORLD_LOCAL_SIZE") != "1"
-    one_each = shares and not environ.get("JAX_LOCAL_DEVICE_IDS")
+    one_each = not alone_there and not environ.get("JAX_LOCAL_DEVICE_IDS")
     more = {"local_device_ids": [local]} if one_each else {}
     return _explicit("Open MPI", address, count, index, **more)
+
+
+def _devices(environ: Environ, alone_there: bool) -> dict[str, Any]:
+    """All GPUs for the only process of a node, where JAX would give it the first one."""
+    whole = alone_there and not environ.get("JAX_LOCAL_DEVICE_IDS")
+    return {"local_device_ids": []} if whole else {}  # None would let JAX choose
 
 
 def _prrte_address(environ: Environ, count: int) -> str:
@@ -127,23 +143,24 @@ def _slurm(environ: Environ) -> Launcher | None:
     if tasks == 1:
         return Launcher("SLURM", 1, {})
     _require(environ, "SLURM", IN_STEP, f"start it with srun, or {BY_HAND}")
+    alone_there = environ.get("SLURM_STEP_NUM_NODES") == str(tasks)
     arguments = {"cluster_detection_method": "slurm"}
-    gpus = environ.get("SLURM_GPUS_ON_NODE", "")
-    # JAX gives a process one GPU; the only process of a node has them all.
-    if environ.get("SLURM_STEP_NUM_NODES") == str(tasks) and gpus.isdecimal():
-        arguments["local_device_ids"] = list(range(int(gpus)))
-    return Launcher("SLURM", tasks, arguments)
+    return Launcher("SLURM", tasks, arguments | _devices(environ, alone_there))
 
 
 def _numbered(environ: Environ) -> Launcher | None:
+    known = [tuple(map(environ.get, names)) for names in OUTER]
     for name, (size, rank) in NUMBERED.items():
         if environ.get(size, "1") == "1" or not environ.get(rank):
+            continue
+        if (environ[size], environ[rank]) in known:
             continue
         count, index = _number(environ, size), _number(environ, rank)
         if not environ.get(ADDRESS):
             raise ValueError(
                 f"{name} ({size}={count}): expected {count} processes, found 1; "
-                f"set {ADDRESS}=HOST:PORT of process 0. {INDEPENDENT}"
+                f"set {ADDRESS}=HOST:PORT of process 0, or unset {size} if it is left over. "
+                f"{INDEPENDENT}"
             )
         return _explicit(name, environ[ADDRESS], count, index)
     return None

@@ -3,7 +3,8 @@
 #
 #   0    done, or stopped on request after saving: final
 #   1    training failed: final                2    bad input: final
-#   75   a peer or the network failed: retry
+#   75   a peer, the network or a disk failed: retry; so it is after a stop before the last step
+#        where AIGC_STOPPED_EXIT_CODE=75 says so
 #   134  JAX missed a peer's heartbeat, 137 killed (memory, preemption), 143 and other signals: retry
 #   130  Ctrl-C: final
 

@@ -9,7 +9,8 @@
 # Open MPI into an overlay over / whose upper layer is memory, in mount, process, host-name and
 # network namespaces of its own: when the command ends, all of it is gone. The current folder and
 # /tmp stay those of the machine, everything else is a copy on write. The node calls itself
-# "node0", reaches no network, and offers NODE_CPUS (default 4) however many cores there are.
+# "node0", reaches no network, and offers NODE_CPUS (default 4) however many cores there are. Jobs of
+# the partition "urgent" preempt the others.
 #
 # Exit code: that of the command; 125 when the overlay or the cluster could not be set up.
 #
@@ -87,7 +88,10 @@ ReturnToService=2
 KillWait=10
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=0
 NodeName=node0 CPUs=$NODE_CPUS State=UNKNOWN
-PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=600
+PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=2
 CONF
   mkdir -p /var/spool/slurmctld /var/spool/slurmd
   printf '127.0.0.1 localhost\n%s node0\n' "$ADDRESS" >/etc/hosts

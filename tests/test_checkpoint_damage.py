@@ -1,5 +1,6 @@
 """Damage is told from a mismatch: one gives way to an older checkpoint, the other never does."""
 
+import errno
 import json
 import shutil
 
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 from checkpoints import flip, names, target, write
 
-from aigc_jax import checkpoint
+from aigc_jax import checkpoint, failure
 from aigc_jax.storage import stored
 
 
@@ -59,6 +60,22 @@ def test_what_cannot_be_read_for_other_reasons_is_not_called_damaged(tmp_path, m
             with pytest.raises(type(error), match=str(error)):
                 checkpoint.restore(tmp_path, target())
     assert names(tmp_path) == ["1", "2"]
+
+
+@pytest.mark.parametrize("part", ["_check_leaves", "_check_arrays"])
+def test_a_disk_that_fails_for_a_moment_sets_nothing_aside(tmp_path, monkeypatch, part):
+    write(tmp_path, 1, 2)
+
+    def fail(*args):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stored, part, fail)
+        with pytest.raises(OSError, match="2.*could not be read .*Stale.*try again") as caught:
+            checkpoint.restore(tmp_path, target())
+    assert failure.exit_code(caught.value) == failure.RETRY
+    assert names(tmp_path) == ["1", "2"]
+    assert int(checkpoint.restore(tmp_path, target()).step) == 2
 
 
 @pytest.mark.parametrize("damage", ["truncated", "missing", "flipped"])

@@ -3,6 +3,7 @@
 Run as a script with (what to do, folder) it is the process that is limited or killed.
 """
 
+import errno
 import os
 import pathlib
 import resource
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 from checkpoints import MIB, assert_whole, names, save, state_at, target, write
 
-from aigc_jax import checkpoint
+from aigc_jax import checkpoint, failure
 from aigc_jax.storage import saving
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -46,6 +47,16 @@ def test_a_replacement_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
             write(tmp_path, 1)
     assert names(tmp_path) == ["1"]
     assert assert_whole(tmp_path) == 1
+
+
+def test_a_disk_that_fails_for_a_moment_is_worth_a_retry(tmp_path, monkeypatch):
+    def fail(*args):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(saving.retention, "put_in_place", fail)
+    with pytest.raises(OSError, match="could not be saved .*Stale") as caught:
+        write(tmp_path, 1)
+    assert failure.exit_code(caught.value) == failure.RETRY
 
 
 def test_a_failure_in_the_background_is_told_at_once(tmp_path, monkeypatch):
@@ -102,6 +113,7 @@ def fails(writer, folder, size=MIB // 4):
     assert str(checkpoint.folder(folder) / "2") in str(caught.value)
     assert names(folder) == before
     assert_whole(folder)
+    assert failure.exit_code(caught.value) == failure.BAD_INPUT
     print("told:", caught.value, flush=True)
 
 

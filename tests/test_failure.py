@@ -1,5 +1,6 @@
 """A process whose peers or network are gone leaves soon, with its stacks and a code to retry."""
 
+import errno
 import json
 import pathlib
 import shutil
@@ -12,11 +13,12 @@ import jax
 import processes
 import pytest
 
-from aigc_jax import failure
+from aigc_jax import build, checks, failure
+from aigc_jax import config as configs
 
 HEARTBEAT = 5
 LOOP = f"""
-import os, time
+import builtins, os, time
 from aigc_jax import failure, launch
 launch.initialize_from_env(heartbeat_seconds={HEARTBEAT})
 import jax, numpy as np
@@ -33,7 +35,7 @@ def trained():
         if step == 20:
             print("step 20", flush=True)
         if fails and step == 25:
-            raise {{"value": ValueError, "float": FloatingPointError}}[fails]("this is wrong")
+            raise getattr(builtins, fails)("this is wrong")
 with failure.leaving(lambda: print("logs are written")):
     trained()
 """
@@ -93,7 +95,9 @@ def test_the_peer_of_a_stopped_process_leaves_after_the_heartbeat(victim):
     assert "in trained" in err
 
 
-@pytest.mark.parametrize(("kind", "expected"), [("float", 1), ("value", 2)])
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("FloatingPointError", 1), ("ValueError", 2), ("RuntimeError", 1)]
+)
 def test_an_error_in_one_process_keeps_nobody_waiting(kind, expected):
     with processes.start(2, LOOP, FAILS=kind) as group:
         group.wait_for("step 20", index=1)
@@ -102,9 +106,11 @@ def test_an_error_in_one_process_keeps_nobody_waiting(kind, expected):
         assert time.monotonic() - start < HEARTBEAT
         assert codes[1] == expected, group.said()
         assert codes[0] in (failure.RETRY, -signal.SIGABRT), group.said()
+        explained = kind != "RuntimeError"  # its message is all that a person needs
         assert "this is wrong" in group.err(1)
         assert "logs are written" in group.out(1)
-        assert ("Traceback" in group.err(1)) == (kind == "float")
+        assert ("\nerror: this is wrong\n" in f"\n{group.err(1)}") == explained
+        assert ("Traceback" in group.err(1)) != explained
 
 
 def test_a_stall_ends_with_stacks_and_a_code_to_retry():
@@ -128,17 +134,69 @@ def test_no_limit_and_no_stall_change_nothing():
         assert (code, out) == (0, "was healthy\nwent on\n"), err
 
 
-def test_the_code_says_whether_a_retry_can_help():
-    lost = ValueError("UNKNOWN: Gloo all-reduce failed: Connection closed by peer [::1]:747")
-    wrapped = RuntimeError("training stopped")
-    wrapped.__cause__ = lost
-    gone = jax.errors.JaxRuntimeError("UNAVAILABLE: The following tasks are unhealthy")
-    full = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
-    codes = [failure.exit_code(error) for error in (lost, wrapped, gone, full)]
-    assert codes == [75, 75, 75, 1]
-    codes = [failure.exit_code(e) for e in (ValueError("steps=x"), OSError(28, "No space"))]
-    assert codes == [2, 2]
-    assert failure.exit_code(KeyboardInterrupt()) == 130
+def caused_by(error, cause):
+    """As if raised from it."""
+    error.__cause__ = cause
+    return error
+
+
+LOST = ValueError("UNKNOWN: Gloo all-reduce failed: Connection closed by peer [::1]:747")
+TENSORSTORE = "Error writing local file: Failed to write 3 bytes to file 4: no [os_error_code='{}']"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (LOST, 75),
+        (caused_by(RuntimeError("training stopped"), LOST), 75),
+        (jax.errors.JaxRuntimeError("UNAVAILABLE: The following tasks are unhealthy"), 75),
+        (jax.errors.JaxRuntimeError("INTERNAL: /job:x/task:1 heartbeat timeout. This"), 75),
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory"), 1),
+        (ValueError("config.heartbeat_seconds = 1: must be at least 2"), 2),
+        (ValueError("tokenizer: was cancelled, or is unavailable"), 2),
+        (ValueError("checkpoints/3: another process could not read it"), 75),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_the_code_says_whether_a_retry_can_help(error, code):
+    assert failure.exit_code(error) == code
+
+
+@pytest.mark.parametrize("name", ["EIO", "ESTALE", "ETIMEDOUT", "EMFILE"])
+def test_faults_of_disks_that_may_pass_are_worth_a_retry(name):
+    number = getattr(errno, name)
+    assert failure.exit_code(OSError(number, name)) == 75
+    assert failure.exit_code(caused_by(OSError("could not be saved"), OSError(number, name))) == 75
+    written = ValueError("INTERNAL: " + TENSORSTORE.format(number))
+    assert failure.exit_code(caused_by(OSError("could not be saved"), written)) == 75
+
+
+@pytest.mark.parametrize("name", ["ENOSPC", "EDQUOT", "EACCES", "EROFS", "ENOENT"])
+def test_faults_of_disks_that_stay_are_final(name):
+    number = getattr(errno, name)
+    assert failure.exit_code(OSError(number, name)) == 2
+    written = ValueError("RESOURCE_EXHAUSTED: " + TENSORSTORE.format(number))
+    assert failure.exit_code(caused_by(OSError("could not be saved"), written)) == 2
+
+
+def test_what_no_server_gave_has_to_be_put_there():
+    refused = ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+    assert failure.exit_code(caused_by(FileNotFoundError("put it there"), refused)) == 2
+
+
+def test_the_message_of_a_config_that_is_refused_is_final():
+    config = build.configured(configs.load("configs/gan_digits.py"), [])
+    with pytest.raises(ValueError, match="config.heartbeat_seconds = 1") as refused:
+        checks.check({**config, "heartbeat_seconds": 1})
+    assert failure.exit_code(refused.value) == failure.BAD_INPUT
+
+
+def test_a_stop_has_the_code_that_the_launcher_wants():
+    assert failure.stopped_code({}) == failure.stopped_code({"AIGC_STOPPED_EXIT_CODE": ""}) == 0
+    assert failure.stopped_code({"AIGC_STOPPED_EXIT_CODE": "75"}) == 75
+    for bad in ("-1", "256", "retry"):
+        with pytest.raises(ValueError, match=f"AIGC_STOPPED_EXIT_CODE={bad}: must be a whole"):
+            failure.stopped_code({"AIGC_STOPPED_EXIT_CODE": bad})
 
 
 def test_the_errors_of_a_single_process_just_pass():

@@ -54,7 +54,7 @@ RULES |= {
     "sharding": "jax .core .names",
     "constraints": "jax flax .core .layers.shares",
     "describe_compiled": "jax numpy .build .compiled.* .compiling .core .flops .parallel",
-    "storage.*": "jax numpy orbax .core .storage.*",
+    "storage.*": "jax numpy orbax .core .failure .storage.*",
     "checks": "jax .config .core",
     "rollback": "jax numpy .build .checkpoint .core .guard .log .parallel .start",
     "profile": "jax",

@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 
+import jax
 import pytest
+from jax.experimental import multihost_utils
 
 from aigc_jax import launch
 
@@ -57,3 +59,14 @@ def test_a_stop_request_is_a_question_and_a_second_interrupt_is_not():
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_processes_that_go_back_after_a_stop_request_stop_a_step_later(monkeypatch, capsys):
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    # As JAX does: every number once, and only one of them is the one that all agree on.
+    asked = iter([1, 2])
+    agrees = lambda number: next(asked) == number == 2
+    monkeypatch.setattr(multihost_utils, "reached_preemption_sync_point", agrees)
+    with launch.stop_requests() as stop_requested:
+        assert [stop_requested(step) for step in (8, 16, 4, 12)] == [False, True, True, True]
+    assert capsys.readouterr().err.count("asked to stop, after step 16") == 1

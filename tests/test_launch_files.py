@@ -14,7 +14,8 @@ import sys
 import pytest
 import yaml
 
-from aigc_jax import failure, launchers
+from aigc_jax import build, failure, launchers
+from aigc_jax import config as configs
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 LAUNCH = ROOT / "launch"
@@ -100,13 +101,43 @@ def test_jobset_counts_and_names_agree():
     assert jobset["spec"]["failurePolicy"]["maxRestarts"] > 0
 
 
-def test_pods_have_time_to_save():
-    trainjob = manifest("kubeflow-trainjob")
-    (patch,) = trainjob["spec"]["runtimePatches"]
-    (job,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
-    patched = job["template"]["spec"]["template"]["spec"]
-    for pod in (pod_of(manifest("jobset")), patched):
+def pods():
+    """Of both manifests: (the pod, its container with what TrainJob says of it elsewhere)."""
+    jobset, job = pod_of(manifest("jobset")), manifest("kubeflow-trainjob")["spec"]
+    (patch,) = job["runtimePatches"]
+    patched = pod_of(patch["trainingRuntimeSpec"]["template"])
+    trainer = {"env": job["trainer"]["env"], "resources": job["trainer"]["resourcesPerNode"]}
+    return [(jobset, jobset["containers"][0]), (patched, patched["containers"][0] | trainer)]
+
+
+def test_pods_have_time_to_save_and_an_eviction_is_not_the_end():
+    for pod, container in pods():
         assert pod["terminationGracePeriodSeconds"] >= 120
+        told = {e["name"]: e["value"] for e in container["env"]}
+        assert failure.stopped_code(told) == failure.RETRY
+
+
+def test_pods_ask_for_what_they_need_beside_gpus():
+    for pod, container in pods():
+        assert container["resources"]["requests"].keys() == {"cpu", "memory"}
+        memory = [v["name"] for v in pod["volumes"] if v.get("emptyDir") == {"medium": "Memory"}]
+        mounted = {m["mountPath"]: m["name"] for m in container["volumeMounts"]}
+        assert [mounted["/dev/shm"]] == memory
+
+
+@pytest.mark.parametrize("path", ["README.md", "launch/slurm.sbatch"])
+def test_the_batch_of_an_example_is_shared_by_its_devices(path):
+    text = re.sub(r"\\\n#", "", (ROOT / path).read_text())
+    examples = re.findall(r"sbatch (--nodes=.+)", text)
+    assert examples
+    for example in examples:
+        told = dict(word.split("=", 1) for word in example.split() if "=" in word)
+        overrides = [
+            (k.removeprefix("--config."), v) for k, v in told.items() if k.startswith("--config.")
+        ]
+        config = build.configured(configs.load(told["--config"]), overrides)
+        assert config["batch_size"] % (int(told["--nodes"]) * int(told["--gpus-per-node"])) == 0
+        assert int(told["--cpus-per-task"]) > 1
 
 
 def variables_of(engine, index):

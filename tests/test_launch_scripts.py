@@ -54,7 +54,8 @@ def slurm(tmp_path):
         "python",
         'codes=($CODES); [[ -z ${ASKED:-} ]] || kill -TERM "$PPID"; exit "${codes[SLURM_PROCID]}"',
     )
-    bench.write("scontrol", 'echo "scontrol $*" >>"$TOLD"')
+    shown = '[[ $1 == show ]] && echo "PreemptEligibleTime=$NOW PreemptTime=${PREEMPTED:-None}"'
+    bench.write("scontrol", f'NOW=2026-01-01T00:00:00\n{shown} || echo "scontrol $*" >>"$TOLD"')
     bench.write("squeue", 'echo "${END:-N/A}"')
 
     def run(codes, **variables):
@@ -99,6 +100,14 @@ def test_slurm_requeues_at_the_time_limit_but_not_for_a_person(slurm):
     assert slurm("0 0", ASKED="yes", END=at(4000))[:2] == (0, False)
     assert slurm("0 0", ASKED="yes", END="N/A")[:2] == (0, False)  # without a limit
     assert slurm("0 0", END=at(100))[:2] == (0, False)  # done just in time
+
+
+def test_slurm_requeues_what_saved_for_a_more_urgent_job(slurm):
+    code, requeued, err = slurm("0 0", ASKED="yes", PREEMPTED="2026-01-01T00:00:00")
+    assert (code, requeued) == (0, True)
+    assert "saved for a more urgent job" in err
+    assert slurm("0 0", ASKED="yes")[:2] == (0, False)
+    assert slurm("0 0", PREEMPTED="2026-01-01T00:00:00")[:2] == (0, False)  # done just in time
 
 
 def test_slurm_asks_for_what_the_restarts_need():

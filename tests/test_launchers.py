@@ -35,6 +35,8 @@ TPU = TPU_HOST | {"TPU_WORKER_HOSTNAMES": "a,b,c,d", "TPU_WORKER_ID": "2"}
 POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "JOB_COMPLETION_INDEX": "1"}
 TORCHRUN = {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "node1", "MASTER_PORT": "29400"}
 AT = {"JAX_COORDINATOR_ADDRESS": "node1:1234"}
+ONE_TASK = STEP | {"SLURM_NTASKS": "1", "SLURM_STEP_NUM_TASKS": "1"}
+PMI = {"PMI_SIZE": "2", "PMI_RANK": "0"}
 
 
 def explicit(address, count, index, **more):
@@ -53,7 +55,7 @@ def explicit(address, count, index, **more):
         (MPI_4 | STEP | JOB, 2, {"cluster_detection_method": "ompi"}),
         (MPI_5, 2, explicit("127.0.0.1:63381", 2, 1, local_device_ids=[1])),
         (MPI | AT, 2, explicit("node1:1234", 2, 1, local_device_ids=[1])),
-        ({"PMI_SIZE": "2", "PMI_RANK": "0"} | AT, 2, explicit("node1:1234", 2, 0)),
+        (PMI | AT, 2, explicit("node1:1234", 2, 0)),
         (TORCHRUN | AT, 2, explicit("node1:1234", 2, 1)),
         (TPU, 4, {"cluster_detection_method": "gketpu"}),
         (TPU | {"MEGASCALE_NUM_SLICES": "2"}, 8, {"cluster_detection_method": "gketpu"}),
@@ -66,12 +68,38 @@ def test_several_processes_of_every_engine(environ, processes, arguments):
     assert (found.processes, found.arguments) == (processes, arguments)
 
 
+@pytest.mark.parametrize("outer", [ONE_TASK, STEP, JOB, MPI_4 | {"OMPI_COMM_WORLD_SIZE": "1"}])
+@pytest.mark.parametrize("size", [2, 16])
+def test_an_inner_launcher_counts_and_not_the_outer_one(outer, size):
+    for names in (("WORLD_SIZE", "RANK"), ("PMI_SIZE", "PMI_RANK")):
+        for rank in range(size):
+            inner = outer | dict(zip(names, (str(size), str(rank)), strict=True))
+            if (size, rank) == (2, 0) and outer == STEP:
+                continue  # just what srun says
+            found = launchers.detected(inner | AT)
+            assert found.arguments == explicit("node1:1234", size, rank)
+            with pytest.raises(ValueError, match=f"expected {size} processes, found 1"):
+                launchers.detected(inner)
+
+
+def test_an_outer_launcher_that_repeats_its_numbers_is_no_inner_one():
+    slurm = {"cluster_detection_method": "slurm"}
+    assert launchers.detected(STEP | PMI).arguments == slurm
+    assert launchers.detected(STEP | {"WORLD_SIZE": "2", "RANK": "0"} | AT).arguments == slurm
+    ompi = {"cluster_detection_method": "ompi"}
+    assert launchers.detected(MPI_4 | {"WORLD_SIZE": "2", "RANK": "1"}).arguments == ompi
+
+
 def test_the_only_process_of_a_node_has_all_devices_of_it():
-    one_per_node = STEP | {"SLURM_STEP_NUM_NODES": "2", "SLURM_GPUS_ON_NODE": "8"}
-    assert launchers.detected(one_per_node).arguments["local_device_ids"] == list(range(8))
-    alone = MPI_5 | {"OMPI_COMM_WORLD_LOCAL_SIZE": "1", "OMPI_COMM_WORLD_LOCAL_RANK": "0"}
+    one_per_node = STEP | {"SLURM_STEP_NUM_NODES": "2"}
+    assert launchers.detected(one_per_node).arguments["local_device_ids"] == []
+    alone = {"OMPI_COMM_WORLD_LOCAL_SIZE": "1", "OMPI_COMM_WORLD_LOCAL_RANK": "0"}
     expected = explicit("gpu-node-1:63381", 2, 1)
-    assert launchers.detected(alone).arguments == expected
+    assert launchers.detected(MPI_5 | alone).arguments == expected
+    assert launchers.detected(MPI_4 | alone).arguments["local_device_ids"] == []
+    chosen = {"JAX_LOCAL_DEVICE_IDS": "0,1"}  # which JAX reads where no argument is given
+    for environ in (one_per_node, MPI_4 | alone, MPI_5 | alone):
+        assert "local_device_ids" not in launchers.detected(environ | chosen).arguments
 
 
 @pytest.mark.parametrize(
@@ -96,7 +124,8 @@ def test_an_ordinary_process(environ):
         {"JAX_NUM_PROCESSES": "1"},
         JOB | {"JAX_NUM_PROCESSES": "1"},
         {"SLURM_JOB_ID": "7", "SLURM_PROCID": "0", "SLURM_JOB_NUM_NODES": "1"},
-        STEP | {"SLURM_NTASKS": "1", "SLURM_STEP_NUM_TASKS": "1"},
+        ONE_TASK,
+        ONE_TASK | {"PMI_SIZE": "1", "PMI_RANK": "0"},
         MPI_5 | {"OMPI_COMM_WORLD_SIZE": "1"},
         TPU_HOST | {"TPU_WORKER_HOSTNAMES": "localhost"},
     ],
@@ -109,6 +138,7 @@ def test_one_process_under_a_launcher(environ):
     ("environ", "said"),
     [
         (AT, "JAX_NUM_PROCESSES and JAX_PROCESS_ID are missing"),
+        (ONE_TASK | AT, "JAX_NUM_PROCESSES and JAX_PROCESS_ID are missing"),
         ({"JAX_PROCESS_ID": "0"}, "JAX_NUM_PROCESSES missing"),
         (
             {"JAX_NUM_PROCESSES": "2"},
@@ -125,7 +155,7 @@ def test_one_process_under_a_launcher(environ):
         (MPI, "expected 2 processes, found 1; set JAX_COORDINATOR_ADDRESS"),
         ({"OMPI_COMM_WORLD_SIZE": "2"}, "OMPI_COMM_WORLD_RANK, OMPI_COMM_WORLD_LOCAL_RANK missing"),
         (TORCHRUN, r"torchrun \(WORLD_SIZE=2\): expected 2 processes, found 1"),
-        ({"PMI_SIZE": "2", "PMI_RANK": "0"}, "expected 2 processes, found 1"),
+        (PMI, "expected 2 processes, found 1"),
         (TPU | {"TPU_WORKER_ID": ""}, "TPU_WORKER_ID missing"),
     ],
 )

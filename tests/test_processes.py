@@ -55,8 +55,35 @@ launch.part()
 )
 
 
+ONE_TASK = {
+    "SLURM_JOB_ID": "7",
+    "SLURM_STEP_ID": "0",
+    "SLURM_NTASKS": "1",
+    "SLURM_STEP_NUM_TASKS": "1",
+    "SLURM_PROCID": "0",
+}
+
+
 def torchrun(index, count, port):
     return {"WORLD_SIZE": str(count), "RANK": str(index)}
+
+
+def torchrun_in_one_task(index, count, port):
+    """`srun --ntasks=1 torchrun --nproc-per-node=2`."""
+    address = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}"}
+    return ONE_TASK | torchrun(index, count, port) | address
+
+
+def open_mpi_on_two_nodes(index, count, port):
+    """Open MPI 4 with one process per node; the port is chosen by the number of the job."""
+    return {
+        "OMPI_MCA_orte_hnp_uri": "1.0;tcp://127.0.0.1:9",
+        "OMPI_COMM_WORLD_SIZE": str(count),
+        "OMPI_COMM_WORLD_RANK": str(index),
+        "OMPI_COMM_WORLD_LOCAL_SIZE": "1",
+        "OMPI_COMM_WORLD_LOCAL_RANK": "0",
+        "JAX_COORDINATOR_PORT": str(port),
+    }
 
 
 def test_two_processes_see_each_other_through_no_proxy():
@@ -66,8 +93,22 @@ def test_two_processes_see_each_other_through_no_proxy():
         assert [group.out(i) for i in (0, 1)] == [f"{i} of 2, 4 devices\n" for i in (0, 1)]
 
 
-def test_lone_copies_are_refused():
-    with processes.start(2, MEET, variables=torchrun) as group:
+def test_processes_of_an_inner_launcher_meet():
+    with processes.start(2, MEET, variables=torchrun_in_one_task) as group:
+        assert group.wait(60) == [0, 0], group.said()
+        assert [group.out(i) for i in (0, 1)] == [f"{i} of 2, 2 devices\n" for i in (0, 1)]
+
+
+def test_no_gpu_is_hidden_from_the_only_process_of_a_node():
+    program = MEET.replace("launch.part()", 'print(jax.config.values["jax_cuda_visible_devices"])')
+    with processes.start(2, program, variables=open_mpi_on_two_nodes) as group:
+        assert group.wait(60) == [0, 0], group.said()
+        assert [group.out(i).split()[-1] for i in (0, 1)] == ["all", "all"]
+
+
+@pytest.mark.parametrize("around", [{}, ONE_TASK])
+def test_lone_copies_are_refused(around):
+    with processes.start(2, MEET, variables=torchrun, **around) as group:
         assert group.wait(60) == [2, 2], group.said()
         for i in (0, 1):
             assert "expected 2 processes, found 1" in group.err(i)

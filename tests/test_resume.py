@@ -134,6 +134,21 @@ def test_best_checkpoint_survives_a_stop_before_the_first_evaluation(tmp_path):
     assert checkpoint.steps(tmp_path) == sorted({max(elbo, key=elbo.get), 8})
 
 
+def test_a_stop_leaves_with_the_code_that_was_asked_for_and_the_end_with_0(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIGC_STOPPED_EXIT_CODE", "75")
+    assert commands.execute(command(tmp_path, "vae", signal="SIGTERM", item=1)) == 75
+    assert checkpoint.steps(tmp_path)[-1] < 8
+    assert commands.execute(command(tmp_path, "vae")) == 0
+    assert commands.execute(command(tmp_path, "vae")) == 0  # where nothing is left to do
+
+
+def test_no_exit_code_is_refused_before_training(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("AIGC_STOPPED_EXIT_CODE", "again")
+    assert commands.execute(command(tmp_path, "vae")) == 2
+    assert "AIGC_STOPPED_EXIT_CODE=again: must be" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_other_data_under_the_same_name_is_refused(tmp_path, capsys):
     text = tmp_path / "text.txt"
     text.write_text("To be, or not to be.\n" * 40)

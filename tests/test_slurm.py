@@ -176,6 +176,22 @@ def test_a_job_is_requeued_before_its_time_limit(cluster, tmp_path):
     cluster.run(f"scancel {job.number}")
 
 
+def test_a_preempted_job_is_requeued_and_can_be_asked_to_stop_later(cluster, tmp_path):
+    job = cluster.submit(tmp_path / "run", arguments(tmp_path / "run", "steps=1000000"))
+    wait_for(lambda: at_step(tmp_path / "run", 40))
+    code, out = cluster.run("sbatch --partition=urgent --exclusive --output=/dev/null --wrap=true")
+    assert code == 0, out
+    wait_for(lambda: "saved for a more urgent job" in job.log())
+    step = stopped_at(job.log())
+    assert checkpoint.steps(tmp_path / "run")[-1] == step
+    wait_for(lambda: at_step(tmp_path / "run", step + 40))
+    cluster.run(f"scancel --signal=TERM {job.number}")
+    seen = job.ended()
+    assert (seen["JobState"], seen["ExitCode"], seen["Restarts"]) == ("COMPLETED", "0:0", "1"), (
+        job.log()
+    )
+
+
 def test_bad_input_is_final(cluster, tmp_path):
     job = cluster.submit(tmp_path / "run", arguments(tmp_path / "run", "batch_size=15"))
     seen = job.ended()

@@ -18,6 +18,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from aigc_jax import failure
 from aigc_jax.core import PyTree, path_name
 from aigc_jax.storage import digests
 
@@ -64,6 +65,7 @@ def read_meta(path: pathlib.Path) -> dict[str, Any]:
     Raises:
       DamagedError: if it is missing, not JSON, or not what its sha256 says.
       ValueError: if it is whole but of another format.
+      OSError: if it may not be read, or not now.
     """
     refuse_links(path)
     file = path / "meta" / "metadata"
@@ -81,8 +83,18 @@ def read_meta(path: pathlib.Path) -> dict[str, Any]:
     except (DamagedError, PermissionError):
         raise
     except UNREADABLE as error:
-        raise DamagedError(f"{file}: is damaged ({first_line(error)})") from None
+        raise _unread(file, error) from error
     return meta
+
+
+def _unread(path: pathlib.Path, error: Exception) -> Exception:
+    """What an error of reading says of a checkpoint: nothing, if it is one that may pass."""
+    if failure.may_pass(error):
+        return OSError(
+            f"{path}: could not be read ({first_line(error)}); try again, or, if that does not "
+            "help, rename the checkpoint's folder to go on from the one before"
+        )
+    return DamagedError(f"{path}: is damaged ({first_line(error)})")
 
 
 def _refuse_older(file: pathlib.Path, meta: Mapping[str, Any]) -> None:
@@ -180,7 +192,7 @@ def read_arrays(path: pathlib.Path, leaves: Mapping[str, Mapping]) -> dict[str, 
 def _reader(path: pathlib.Path) -> Iterator[ocp.PyTreeCheckpointHandler]:
     """Orbax's reader for this process alone, which waits for no other; its errors are damage.
 
-    Of what is too large for the memory, or may not be read, nothing is known: those pass.
+    Of what is too large for the memory, or may not be read, or not now, nothing is known.
     """
     alone = ocp.options.MultiprocessingOptions(
         primary_host=jax.process_index(), active_processes={jax.process_index()}
@@ -193,7 +205,7 @@ def _reader(path: pathlib.Path) -> Iterator[ocp.PyTreeCheckpointHandler]:
     except Exception as error:  # Orbax raises many kinds for damaged files
         if any(word in str(error) for word in INNOCENT):
             raise
-        raise DamagedError(f"{path}: is damaged ({first_line(error)})") from error
+        raise _unread(path, error) from error
 
 
 def check_digests(path: pathlib.Path, leaves: Mapping[str, Mapping], tree: PyTree) -> None:
