@@ -64,7 +64,8 @@ def loop_seconds(run, dataset, compiled, state, workdir: pathlib.Path) -> float:
         log.Log(workdir, run.config["steps"]) as rows,
         checkpoint.Writer(workdir, 1, "", "min") as writer,
     ):
-        tools = loop.Tools({}, rows, writer, lambda step: False, lambda: None)
+        nothing = lambda *_: None
+        tools = loop.Tools({}, rows, writer, lambda step: False, nothing, nothing)
         loop.loop(run, dataset, compiled, state, tools)
     return (times[1] - times[0]) / STEPS
 

@@ -89,7 +89,7 @@ def test_step_reports_the_bound_and_sums_over_pixels():
     for width, metrics in values.items():
         np.testing.assert_allclose(metrics["distortion"], width**2 * np.log(2), rtol=3e-5)
         assert metrics["rate"] == 0
-        np.testing.assert_allclose(metrics["loss"], -metrics["elbo"], rtol=1e-6)
+        np.testing.assert_allclose(metrics["loss"], -metrics["elbo"], rtol=3e-5)
     names = {"loss", "elbo", "rate", "distortion", "beta", "active_units", "grad_norm"}
     assert set(values[SIZE]) == names
 
@@ -138,7 +138,7 @@ def test_the_importance_weighted_loss_is_below_the_negative_elbo_of_the_same_dra
     _, vae = jax.jit(make(importance_samples=4).step)(state, batch_of(), KEY)
     for name in ("elbo", "rate", "distortion"):
         np.testing.assert_allclose(iwae[name], vae[name], rtol=1e-5)
-    np.testing.assert_allclose(vae["loss"], -vae["elbo"], rtol=1e-6)
+    np.testing.assert_allclose(vae["loss"], -vae["elbo"], rtol=1e-5)
     assert iwae["loss"] < vae["loss"]
 
 
