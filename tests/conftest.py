@@ -7,9 +7,18 @@ import tempfile
 import jax
 import pytest
 
+from aigc_jax import compiling
+
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_compilation_cache_dir", os.path.join(tempfile.gettempdir(), "aigc_jax_xla"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+@pytest.fixture
+def optimised(monkeypatch) -> None:
+    """Programs of the project are compiled for speed, as for users, whatever XLA_FLAGS say."""
+    full = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
+    monkeypatch.setitem(compiling.OPTIONS, "cpu", compiling.CPU | full)
 
 
 @pytest.fixture

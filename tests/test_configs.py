@@ -12,6 +12,13 @@ NAMES = sorted(path.stem for path in (commands.ROOT / "configs").glob("*.py"))
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_takes_two_steps(name, tmp_path):
+    assert commands.train(tmp_path, f"{name}.py:test", "steps=2") == 0
+    assert checkpoint.steps(tmp_path)[-1] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
 def test_trains_resumes_and_samples(name, tmp_path, capsys):
     run, out = tmp_path / name, tmp_path / "out"
     assert commands.train(run, f"{name}.py:test", "steps=2") == 0

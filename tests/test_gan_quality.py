@@ -38,7 +38,7 @@ def test_distance_is_relative_to_that_of_real_images():
     assert gan.distance(real / 2, real) == pytest.approx(0.5, rel=1e-4)
 
 
-def test_a_short_run_makes_every_digit(tmp_path):
+def test_a_short_run_makes_every_digit(tmp_path, optimised):
     few = [(key, "1500") for key in ("steps", "eval_every", "save_every")]
     said = judged(tmp_path, "gan_digits", 0, *few)
     assert min(said["shares"]) >= 0.02

@@ -57,9 +57,10 @@ MESHES = {
     "data": {"data": 8},
     "fsdp": {"fsdp": 8},
 }
+SLOW = pytest.mark.slow
 FAST = [("attention", "three axes"), ("gan", "three axes"), ("vae", "fsdp")]
 CASES = [
-    pytest.param(family, mesh, marks=() if (family, mesh) in FAST else pytest.mark.slow)
+    pytest.param(family, mesh, marks=() if (family, mesh) in FAST else SLOW)
     for family in ("gan", "vae", "attention", "scanned")
     for mesh in MESHES
 ]
@@ -270,7 +271,7 @@ def test_a_fully_sharded_step_gathers_weights_and_scatters_gradients(family):
     assert 1 <= found.excess < 1.5
 
 
-@pytest.mark.parametrize("sizes", [(8,), (1, 8), (2, 4)])
+@pytest.mark.parametrize("sizes", [(2, 4), *(pytest.param(s, marks=SLOW) for s in ((8,), (1, 8)))])
 def test_a_loss_in_chunks_adds_its_gradients_up_once(sizes, monkeypatch):
     """The vocabulary's table is most of what is sent, and gets gradients from both of its ends."""
     in_chunks = functools.partial(losses.total_nll, limit=1024)

@@ -56,7 +56,13 @@ def bars():
     return Dataset(info, *splits)
 
 
-def test_modes_of_stacks_are_those_of_their_channels(bars, tmp_path):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where the judge of the digits is kept once it is trained."""
+    return tmp_path_factory.mktemp("judge")
+
+
+def test_modes_of_stacks_are_those_of_their_channels(bars, folder):
     def draw(num, rows=slice(None)):
         digits = np.arange(10)[rows]
         chosen = digits[np.random.default_rng(2).integers(len(digits), size=(num, 3))]
@@ -66,17 +72,17 @@ def test_modes_of_stacks_are_those_of_their_channels(bars, tmp_path):
             image[at, chosen[:, channel], :, channel] = 1
         return image
 
-    found = stacked.findings(bars, tmp_path, draw).metrics
+    found = stacked.findings(bars, folder, draw).metrics
     assert found["modes"].value == 1000
     assert found["modes_kl"].value < 0.03
     assert found["modes_kl"].samples == modes.STACKED_SAMPLES
-    few = stacked.findings(bars, tmp_path, lambda num: draw(num, slice(5))).metrics
+    few = stacked.findings(bars, folder, lambda num: draw(num, slice(5))).metrics
     assert few["modes"].value == 125
     assert few["modes_kl"].value == pytest.approx(np.log(8), abs=0.01)
 
 
-def test_features_of_stacks_are_those_of_their_channels(bars, tmp_path):
-    judge = stacked.judge(bars, tmp_path)
+def test_features_of_stacks_are_those_of_their_channels(bars, folder):
+    judge = stacked.judge(bars, folder)
     image = features.examples(bars.eval, np.arange(5))["image"].astype(np.float32) / 127.5 - 1
     whole, _ = judge.apply(image)
     swapped, _ = judge.apply(image[..., ::-1])

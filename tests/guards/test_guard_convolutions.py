@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from aigc_jax import compiling, launch
+from aigc_jax import launch
 from aigc_jax.gan.networks import DcganDiscriminator, DcganGenerator
 from aigc_jax.layers.convolution import strided_conv
 from aigc_jax.vae.networks import ConvDecoder, ConvEncoder
@@ -58,11 +58,8 @@ def of_grid(size, width):
 
 
 @pytest.fixture(autouse=True)
-def memory_and_compiler_as_in_a_run(monkeypatch):
-    """Whatever the flags of other tests are."""
+def memory_and_compiler_as_in_a_run(optimised):
     launch.keep_freed_memory()
-    full = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
-    monkeypatch.setitem(compiling.OPTIONS, "cpu", compiling.CPU | full)
 
 
 def assert_no_cliff(layers):
