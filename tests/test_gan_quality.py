@@ -17,7 +17,8 @@ def judged(folder, name: str, seed: int, *words: tuple[str, str]) -> dict:
     dataset = build.load_data(completed)
     state = loop.train(completed, folder / f"run-{seed}")
     algorithm = build.run(completed, dataset.info).algorithm
-    drawn = samples.draw(algorithm, state, seed, NUM, {}, {}, batch_size=100)
+    cond = samples.unprompted(algorithm, dataset.info, None, NUM)  # all classes in turn, if any
+    drawn = samples.draw(algorithm, state, seed, NUM, cond, {}, batch_size=100)
     classifier = features.trained(dataset, folder)
     assert classifier.accuracy >= 0.97
     said = gan.judge(classifier.apply(drawn["image"])[1])
