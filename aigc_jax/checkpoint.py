@@ -95,7 +95,9 @@ def restore(workdir: pathlib.Path, target: State, step: int | None = None) -> St
                 print(f"damaged checkpoint passed over: {failures[old]}; kept as {new}", flush=True)
             _agreed([])
             return state
-    raise ValueError("no checkpoint could be restored:\n  " + "\n  ".join(failures.values()))
+    others = [other for other in there if other not in candidates]
+    more = f"\nThere are those of steps {others}, too: --step takes one." if others else ""
+    raise ValueError("no checkpoint could be restored:\n  " + "\n  ".join(failures.values()) + more)
 
 
 def _attempt(path: pathlib.Path, target: State) -> tuple[State | None, str]:

@@ -100,11 +100,11 @@ def leave(error: BaseException, flush: Callable[[], None] | None = None) -> None
             traceback.print_exception(error)
         if flush is not None:
             flush()
+        if lost:
+            faulthandler.dump_traceback(STDERR, all_threads=True)
         if code == RETRY:
             what = "another process or the network" if lost else "a disk"
             say(f"{what} failed; leaving with {RETRY}: try again")
-        if lost:
-            faulthandler.dump_traceback(STDERR, all_threads=True)
         sys.stdout.flush()
         sys.stderr.flush()
     finally:

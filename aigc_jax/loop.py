@@ -159,6 +159,8 @@ def loop(
         due = step % config["save_every"] == 0 or last
         if step % config["log_every"] == 0:
             rows.append((step, metrics, guard))
+        if evaluates or due or stops:
+            jax.block_until_ready(metrics)  # so that all rows read now share one measured time
         # A row is read when the next one comes, so the host never waits for the devices.
         while len(rows) > (0 if evaluates or due or stops else 1):
             row_step, row, row_guard = rows.pop(0)

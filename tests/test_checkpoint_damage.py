@@ -6,6 +6,7 @@ import shutil
 
 import jax
 import jax.numpy as jnp
+import processes
 import pytest
 from checkpoints import flip, names, target, write
 
@@ -146,3 +147,33 @@ def test_the_first_format_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"has format 1, not 2; .*\(abc\)"):
         checkpoint.restore(tmp_path, target())
     assert names(tmp_path) == ["1", "2"]
+
+
+MANY = """
+import sys
+import jax, jax.numpy as jnp, numpy as np
+from aigc_jax import checkpoint, core
+
+def state(step):
+    params = {"net": {f"kernel_{i}": np.full(500, step, np.float32) for i in range(40)}}
+    return core.new_state(params, {}).replace(step=np.int32(step))
+
+with checkpoint.Writer(sys.argv[1], 9, "", "min") as writer:
+    for step in (1, 2):
+        writer.save(state(step), {}, {})
+        writer.wait()
+(index,) = (checkpoint.folder(sys.argv[1]) / "2/state/d").iterdir()
+content = bytearray(index.read_bytes())
+content[len(content) // 2] ^= 1
+index.write_bytes(content)
+target = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, state(0)))
+print(int(checkpoint.restore(sys.argv[1], target).step))
+"""
+
+
+def test_damage_that_many_arrays_meet_is_said_in_a_line(tmp_path):
+    with processes.start(1, lambda i: ["-c", MANY, tmp_path], variables=None) as group:
+        assert group.wait() == [0], group.said()
+        assert group.out(0).splitlines()[1:] == ["1"], group.said()
+        assert "damaged checkpoint passed over" in group.out(0)
+        assert not group.err(0)

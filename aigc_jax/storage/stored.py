@@ -8,9 +8,11 @@ Format 2 is an Orbax composite of `state`, arrays without compression, and `meta
 import contextlib
 import hashlib
 import json
+import logging
 import math
 import pathlib
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -197,8 +199,9 @@ def _reader(path: pathlib.Path) -> Iterator[ocp.PyTreeCheckpointHandler]:
     alone = ocp.options.MultiprocessingOptions(
         primary_host=jax.process_index(), active_processes={jax.process_index()}
     )
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
     try:
-        with contextlib.closing(ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)) as it:
+        with _stragglers_hushed(), contextlib.closing(handler) as it:
             yield it
     except (DamagedError, MemoryError, PermissionError):
         raise
@@ -206,6 +209,28 @@ def _reader(path: pathlib.Path) -> Iterator[ocp.PyTreeCheckpointHandler]:
         if any(word in str(error) for word in INNOCENT):
             raise
         raise _unread(path, error) from error
+
+
+@contextlib.contextmanager
+def _stragglers_hushed() -> Iterator[None]:
+    """Where one array cannot be read, that the reads of others come too late is not printed.
+
+    Orbax leaves at the first error; TensorStore's threads then find its event loop closed, and
+    print a traceback for every other array, whenever they come to it.
+    """
+    hook, logger = sys.unraisablehook, logging.getLogger("asyncio")
+
+    def unless_closed(found):
+        if str(found.exc_value) != "Event loop is closed":
+            hook(found)
+
+    sys.unraisablehook = unless_closed
+    try:
+        yield
+    except Exception:
+        logger.addFilter(lambda record: "exception was never retrieved" not in record.getMessage())
+        raise
+    sys.unraisablehook = hook
 
 
 def check_digests(path: pathlib.Path, leaves: Mapping[str, Mapping], tree: PyTree) -> None:

@@ -31,11 +31,12 @@ def _without(rows: Sequence[Row]) -> str:
     kinds = {kind: times for row in rows for kind, times in row["without_s"].items()}
     times = {kind: f"{statistics.median(t):.1f} s" for kind, t in kinds.items()}
     spread = max(max(t) - min(t) for t in kinds.values())
+    repeated = any(len(t) > 1 for t in kinds.values())
     pair = f" in one process, {times['pair']} in two" if "pair" in times else ""
     return (
         f"{where(last)} Without a fault {last['plan']['steps']} steps take "
-        f"{times.get('one', 'not measured yet')}{pair}, start included; runs of a kind differ by "
-        f"up to {spread:.1f} s."
+        f"{times.get('one', 'not measured yet')}{pair}, start included; "
+        + (f"runs of a kind differ by up to {spread:.1f} s." if repeated else "each once.")
     )
 
 
