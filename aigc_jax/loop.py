@@ -143,7 +143,7 @@ def loop(
     items = compiled.items(int(state.cursor))
     step, rows, values = int(state.step), [], {}
     cursor_of = lambda at, to=int(state.cursor) - step * batches: to + at * batches
-    history, warned = collections.deque(maxlen=200), set()
+    history, warned, queued = collections.deque(maxlen=200), set(), collections.deque()
     skipped = int(state.guard["skipped"])
     clock, clock_step, row_before, rate = time.perf_counter(), step, step, 0.0
     while step < config["steps"]:
@@ -152,6 +152,7 @@ def loop(
         traced(step)
         state, metrics, guard = compiled.step(state, compiled.arrays, next(items), run_key)
         step += per_call
+        queued.append((step, jax.tree.leaves(metrics)[0]))
         traced(step, metrics)
         last = step == config["steps"]
         stops = stop_requested(step)
@@ -166,8 +167,9 @@ def loop(
             row_step, row, row_guard = rows.pop(0)
             row_values = _last(row)
             now = time.perf_counter()
-            # Where steps are only queued, what this row waited for is all that is surely done.
-            done = step if jax.tree.leaves(metrics)[0].is_ready() else row_step
+            done = clock_step  # of the steps that were only queued, the last that is done
+            while queued and queued[0][1].is_ready():
+                done = queued.popleft()[0]
             if done > clock_step:
                 examples = (done - clock_step) * config["batch_size"] * batches
                 rate, clock, clock_step = examples / (now - clock), now, done
@@ -203,6 +205,7 @@ def loop(
             writer.save(state, record, values if evaluates else {}, keep_all=streak)
         if evaluates or due or stops:
             clock, clock_step = time.perf_counter(), step
+            queued.clear()
         if stops and not last:
             log.say(f"stopped at step {step}; the same command goes on from there")
             break
