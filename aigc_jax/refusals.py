@@ -1,0 +1,36 @@
+"""Rules that may be younger than a run: new runs are refused, stored ones are told and go on.
+
+A rule on the values of a config calls `refuse`. Whoever works with the config of a stored run, to
+train on, sample or evaluate, does so inside of `only_said`: what was accepted when the run began
+keeps its meaning, and costs a line.
+"""
+
+import contextlib
+import contextvars
+from collections.abc import Iterator
+
+_SAID: contextvars.ContextVar[list[str] | None] = contextvars.ContextVar("said", default=None)
+
+
+def refuse(message: str) -> None:
+    """Says what is wrong with a config: the key, its value, the rule, and what is accepted.
+
+    Raises:
+      ValueError: with the message, outside of `only_said`.
+    """
+    said = _SAID.get()
+    if said is None:
+        raise ValueError(message)
+    if message not in said:
+        said.append(message)
+
+
+@contextlib.contextmanager
+def only_said() -> Iterator[list[str]]:
+    """Where `refuse` raises nothing; gives the list of what it was told, each thing once."""
+    said: list[str] = []
+    token = _SAID.set(said)
+    try:
+        yield said
+    finally:
+        _SAID.reset(token)
