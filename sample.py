@@ -59,10 +59,12 @@ def main(argv: list[str]) -> int:
 
 def sample(flags: argparse.Namespace, options: Mapping[str, list[str]]) -> None:
     """Everything is checked before arrays are read or anything is compiled."""
-    from aigc_jax import build, checkpoint, config, parallel, samples, start, workdir
+    from aigc_jax import build, checkpoint, config, parallel, samples, seeds, start, workdir
     from aigc_jax.data import tokenizers
     from aigc_jax.media import images, music, points, provenance, text
 
+    if fault := seeds.fault(f"--seed={flags.seed}", flags.seed):
+        raise ValueError(fault)
     step = checkpoint.choose(flags.workdir, flags.step)
     record = checkpoint.read_run(flags.workdir, step)
     completed = build.complete(record["config"], flags.trust) | config.UNDIVIDED

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from aigc_jax import config as configs
-from aigc_jax import core
+from aigc_jax import core, refusals, seeds
 
 PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 LEAST = {
@@ -36,6 +36,8 @@ def check(config: Mapping[str, Any]) -> None:
     for key, least in LEAST.items():
         if config[key] < least:
             raise ValueError(f"config.{key} = {config[key]}: must be at least {least}")
+    if fault := seeds.fault(f"config.seed = {config['seed']}", config["seed"]):
+        refusals.refuse(fault)
     if not 0 <= config["ema_decay"] < 1:
         raise ValueError(
             f"config.ema_decay = {config['ema_decay']}: must be from 0 up to but without 1"

@@ -114,13 +114,15 @@ def evaluate(workdir: pathlib.Path, flags: argparse.Namespace) -> dict[str, Any]
     Raises:
       ValueError: for a run, data or options that do not go together, before anything is drawn.
     """
-    from aigc_jax import build, checkpoint, config, launch, parallel, start
+    from aigc_jax import build, checkpoint, config, launch, parallel, seeds, start
     from aigc_jax import workdir as workdirs
     from aigc_jax.data import tokenizers
     from aigc_jax.evaluation import plan, progress, results
 
     began = time.perf_counter()
     launch.configure()
+    if fault := seeds.fault(f"--seed={flags.seed}", flags.seed):
+        raise ValueError(fault)
     step = checkpoint.choose(workdir, flags.step)
     record = checkpoint.read_run(workdir, step)
     completed = build.complete(record["config"], flags.trust) | config.UNDIVIDED

@@ -189,6 +189,11 @@ TRAINING = {
         *(ALL, ("init_from=empty",)),
         ("config.init_from = 'empty'", "checkpoint"),
     ),
+    "seed above 32 bits": (
+        *(ALL, ("seed=4294967301",)),
+        ("config.seed = 4294967301", "from 0 to 2**32 - 1"),
+    ),
+    "seed below 0": (("vae",), ("seed=-1",), ("config.seed = -1", "from 0 to 2**32 - 1")),
     "batch norm and penalty": (
         ("gan_digits.py:test",),
         (BATCH_NORM,),
@@ -253,6 +258,9 @@ SAMPLING = {
     "no folder": ("nowhere", (), ("--workdir=", "nowhere", "no checkpoint")),
     "a step without a checkpoint": ("vae", ("--step=1",), ("--step=1", "[0, 2]")),
     "an output below a file": ("vae", ("--out=file/out",), ("file/out", "cannot be written")),
+    "a seed above 32 bits": ("vae", ("--seed=4294967301",), ("--seed=4294967301", "2**32 - 1")),
+    "a seed of 300 digits": ("vae", (f"--seed={10**299}",), ("--seed=1000", "2**32 - 1")),
+    "a seed below 0": ("vae", ("--seed=-1",), ("--seed=-1", "from 0")),
     "a label": ("vae", ("--label=3",), ("--label=3", "unconditional")),
     "an option of others": ("vae", ("--temperature=1",), ("--temperature", "interpolate")),
     "a misspelt option": ("attention", ("--temprature=1",), ("--temprature", "'temperature'")),

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from aigc_jax import core
+from aigc_jax import core, seeds
 from aigc_jax.guard import guarded
 
 
@@ -113,6 +113,16 @@ def test_the_streams_of_a_seed_differ():
     purposes = (core.INIT, core.STEP, core.EVAL, core.SAMPLE)
     keys = [core.stream(seed, p) for seed in (0, 1) for p in purposes]
     assert len({tuple(np.asarray(jax.random.key_data(k))) for k in keys}) == 8
+
+
+def test_seeds_that_are_accepted_have_a_key_each_and_no_others():
+    bits = lambda seed: tuple(np.asarray(jax.random.key_data(core.stream(seed, core.SAMPLE))))
+    ends = (0, 1, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1)
+    assert len({bits(seed) for seed in ends}) == len(ends)
+    assert not any(seeds.fault("--seed", seed) for seed in ends)
+    for seed in (-1, 2**32, 2**32 + 5, 10**300):
+        assert seeds.fault(f"--seed={seed}", seed).startswith(f"--seed={seed}: must be from 0")
+    assert bits(2**32 + 5) == bits(5)  # why larger ones are refused
 
 
 def test_without_decay_averaged_equals_raw_bit_for_bit(batch):

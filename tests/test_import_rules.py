@@ -22,6 +22,7 @@ EVERYONE = (".refusals",)
 # which begin with a dot. The first pattern that matches a module is its rule.
 RULES = {
     "refusals": "",
+    "seeds": "",
     "core": LINEN,
     "config": "",
     "guard": "jax numpy .core .optim",
@@ -58,7 +59,7 @@ RULES |= {
     "constraints": "jax flax .core .layers.shares",
     "describe_compiled": "jax numpy .build .compiled.* .compiling .core .flops .parallel",
     "storage.*": "jax numpy orbax .core .failure .storage.*",
-    "checks": "jax .config .core",
+    "checks": "jax .config .core .seeds",
     "rollback": "jax numpy .build .checkpoint .core .guard .log .parallel .start",
     "profile": "jax",
     "start": "jax .build .checkpoint .core .finetune .log .parallel .sharding",
@@ -78,9 +79,9 @@ RULES |= {
     "loop": "jax numpy .build .checkpoint .checks .config .core .data.* .failure .feed .finetune"
     " .guard .health .launch .lock .log .parallel .profile .rollback .samples .start .workdir",
     "evaluation.*": "jax flax numpy .build .config .core .data.* .describe .evaluation.* .feed"
-    " .log .media.* .metrics.* .names .parallel .preprocess .samples",
-    "evaluate": ".build .checkpoint .config .data.* .evaluation.* .launch .media.* .parallel .start"
-    " .workdir",
+    " .log .media.* .metrics.* .names .parallel .preprocess .samples .seeds",
+    "evaluate": ".build .checkpoint .config .data.* .evaluation.* .launch .media.* .parallel .seeds"
+    " .start .workdir",
 }
 # Packages without which the other parts of the project work, or that are slow to import.
 OPTIONAL = ("tensorflow_datasets", "grain", "tensorboardX", "sklearn", "tokenizers", "PIL") + (

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from aigc_jax import build, core
+from aigc_jax import build, core, seeds
 from aigc_jax.data.dataset import Split
 from aigc_jax.evaluation import features
 from aigc_jax.evaluation.results import Figure
@@ -71,7 +71,8 @@ def interpolations(run: build.Run, state: core.State, seed: int) -> Figure:
         batch = {"fraction": np.linspace(0, 1, STOPS, dtype=np.float32)}
         if "label" in run.algorithm.conditions:
             batch["label"] = np.full(STOPS, i % run.info.num_classes, np.int32)
-        rows.append(compute(state, batch, core.stream(seed + i, core.SAMPLE))["image"])
+        key = core.stream((seed + i) % len(seeds.RANGE), core.SAMPLE)
+        rows.append(compute(state, batch, key)["image"])
     text = f"From one latent to another in {STOPS} steps on an arc, {PATHS} pairs."
     pixels = images.grid(np.concatenate(rows), columns=STOPS)
     return Figure("interpolations", "Interpolations", text, pixels)

@@ -143,6 +143,7 @@ def test_runs_are_compared_and_listed(trained, capsys):
         (["--workdir={gan}", "--inception_weights=nowhere.pth"], "nowhere.pth"),
         (["--workdir={gan}", "--features=a:b", "--inception_weights=c"], "give one of them"),
         (["--workdir={gan}", "--step=77"], "77"),
+        (["--workdir={gan}", "--seed=-1"], "--seed=-1: must be from 0 to 2**32 - 1"),
     ],
 )
 def test_bad_input_is_named_before_any_work(trained, flags, said, capsys):
