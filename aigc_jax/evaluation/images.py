@@ -209,7 +209,8 @@ def _memorisation(study: Study, found: Findings) -> None:
     counted = f"{len(fake):,} samples and {len(test):,} test images, {len(train):,} training images"
 
     def ratio() -> Metric:
-        values.append(neighbours.memorisation(fake, train, test))
+        nearest = (neighbours.nearest(made, train)[0] for made in (fake, test))
+        values.append(neighbours.memorisation(*nearest))
         text = f"median pixel distance to the nearest training image, over test images'; {counted}"
         return Metric(values[0].ratio, len(fake), text, {"test": 1.0})
 

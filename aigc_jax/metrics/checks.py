@@ -5,7 +5,7 @@ from numpy.typing import ArrayLike
 
 
 def features(values: ArrayLike, name: str, metric: str) -> np.ndarray:
-    """The values as NumPy [N, F], f64 if they were, else f32.
+    """The values as NumPy [N, F], f64 or uint8 if they were, else f32.
 
     Raises:
       ValueError: where they are not [N, F] with at least one of each, or not finite.
@@ -13,6 +13,8 @@ def features(values: ArrayLike, name: str, metric: str) -> np.ndarray:
     array = np.asarray(values)
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(f"{name} of shape {array.shape}: {metric} needs [samples, dimensions]")
+    if array.dtype == np.uint8:
+        return array
     array = array.astype(np.float64 if array.dtype == np.float64 else np.float32, copy=False)
     wrong = ~np.isfinite(array)
     if wrong.any():

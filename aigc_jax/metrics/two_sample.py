@@ -20,7 +20,8 @@ class TwoSample(NamedTuple):
 def nearest_neighbour_accuracy(real: ArrayLike, fake: ArrayLike) -> TwoSample:
     """Share of samples [N, F] each whose nearest other sample, real or fake, is of its own kind.
 
-    0.5 is best. 1: the two are apart; towards 0: the fakes are copies of these real samples.
+    0.5 is best. 1: the two are apart; towards 0: the fakes are copies of these real samples. Where
+    both kinds are equally near, as among copies of copies, half a sample counts.
     (Xu et al., arXiv 1806.07755; Lopez-Paz and Oquab, arXiv 1610.06545.)
 
     Raises:
@@ -34,8 +35,12 @@ def nearest_neighbour_accuracy(real: ArrayLike, fake: ArrayLike) -> TwoSample:
             f"{len(real)} real and {len(fake)} fake samples: {metric} needs the same number, "
             "without which 0.5 is not the best value"
         )
-    everything = np.concatenate([real, fake])
-    _, neighbour = nearest(everything, everything, exclude_self=True)
-    is_fake = np.arange(len(everything)) >= len(real)
-    right = is_fake[neighbour[:, 0]] == is_fake
-    return TwoSample(*(float(part.mean()) for part in (right, right[~is_fake], right[is_fake])))
+    parts = [_right(x, other) for x, other in ((real, fake), (fake, real))]
+    return TwoSample(float(np.mean(parts)), *parts)
+
+
+def _right(samples: np.ndarray, others: np.ndarray) -> float:
+    """Share of samples whose nearest is one of their own kind; a tie with another is half right."""
+    own = nearest(samples, samples, exclude_self=True)[0]
+    other = nearest(samples, others)[0]
+    return float(np.mean((own < other) + 0.5 * (own == other)))

@@ -7,9 +7,10 @@ import pytest
 from aigc_jax.metrics import checks
 
 
-def test_keeps_float64_and_makes_everything_else_float32():
-    assert checks.features(np.zeros((2, 3)), "x", "m").dtype == np.float64
-    for values in (jnp.zeros((2, 3), jnp.bfloat16), np.zeros((2, 3), np.uint8), [[1, 2]]):
+def test_keeps_float64_and_pixels_and_makes_everything_else_float32():
+    for kept in (np.float64, np.uint8):
+        assert checks.features(np.zeros((2, 3), kept), "x", "m").dtype == kept
+    for values in (jnp.zeros((2, 3), jnp.bfloat16), np.zeros((2, 3), np.int8), [[1, 2]]):
         assert checks.features(values, "x", "m").dtype == np.float32
 
 

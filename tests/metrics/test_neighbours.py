@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
+from aigc_jax.metrics import distances as blocked
 from aigc_jax.metrics import neighbours
 from aigc_jax.metrics.neighbours import (
     mean_pairwise_distance,
-    memorisation,
     nearest,
+    nearest_in,
     precision_recall_density_coverage,
 )
 
@@ -16,8 +17,12 @@ def distances(a, b):
     return np.linalg.norm(a[:, None].astype(float) - b[None].astype(float), axis=-1)
 
 
+def memorisation(fake, train, held_out):
+    return neighbours.memorisation(nearest(fake, train)[0], nearest(held_out, train)[0])
+
+
 def small_blocks(monkeypatch, size):
-    monkeypatch.setattr(neighbours, "BLOCK_BYTES", size)
+    monkeypatch.setattr(blocked, "BLOCK_BYTES", size)
 
 
 @pytest.mark.parametrize("size", [1, 5_000, 2**20])
@@ -63,6 +68,17 @@ def test_nearest_refuses_more_neighbours_than_there_are():
         nearest(x, x, k=0)
 
 
+def test_references_in_parts_are_the_same_references(monkeypatch):
+    small_blocks(monkeypatch, 3_000)
+    rng = np.random.default_rng(11)
+    queries, references = rng.integers(0, 4, size=(2, 300, 3)).astype(np.uint8)  # full of ties
+    expected = distances(queries, references)
+    found, indices = nearest_in(queries, np.split(references, [2, 3, 120]), k=5)
+    np.testing.assert_array_equal(found, np.sort(expected, axis=1)[:, :5])
+    np.testing.assert_array_equal(np.take_along_axis(expected, indices, axis=1), found)
+    assert all(len(set(row)) == 5 for row in indices.tolist())
+
+
 def brute_force_quality(real, fake, k):
     radius = lambda s: np.sort(distances(s, s), axis=1)[:, k]  # column 0 is the sample itself
     between = distances(real, fake)
@@ -86,6 +102,20 @@ def test_quality_equals_brute_force(monkeypatch, size, k):
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert len(set(expected)) == 4
     assert all(0.1 < value < 0.97 for value in expected)
+
+
+@pytest.mark.parametrize("offset", [0, 1000])
+@pytest.mark.parametrize("size", [3_000, 2**20])
+def test_fakes_that_are_the_real_samples_lie_in_their_balls(monkeypatch, size, offset):
+    """With copies balls are points; without, the k-th neighbour lies on their border."""
+    small_blocks(monkeypatch, size)
+    real = np.random.default_rng(12).normal(offset, 1, size=(60, 24)).astype(np.float32)
+    assert precision_recall_density_coverage(real, real) == (1, 1, 6 / 5, 1)
+    copied = np.repeat(real, 10, axis=0)
+    shuffled = np.random.default_rng(13).permutation(copied)
+    assert precision_recall_density_coverage(copied, shuffled) == (1, 1, 2, 1)
+    # One in ten of the real samples once more: their balls are as before, the fakes all within.
+    assert precision_recall_density_coverage(copied, real) == (1, 1, 2, 1)
 
 
 def test_quality_tells_fidelity_from_diversity():
@@ -151,7 +181,7 @@ def test_memorisation_refuses_held_out_samples_that_are_few_or_seen():
     train = np.random.default_rng(8).normal(size=(200, 2))
     with pytest.raises(ValueError, match="held_out of 99 samples: .* 100, to have one in its"):
         memorisation(train, train, train[:99])
-    with pytest.raises(ValueError, match="fake: 400 of 400 values are NaN"):
+    with pytest.raises(ValueError, match="queries: 400 of 400 values are NaN"):
         memorisation(train * np.nan, train, train)
     with pytest.raises(ValueError, match="half of its samples or more are also in train"):
         memorisation(train, train, train[:150])

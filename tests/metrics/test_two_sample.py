@@ -27,6 +27,11 @@ def test_accuracy_counted_by_hand():
     np.testing.assert_allclose(found, [1 / 2, 1 / 3, 2 / 3])
 
 
+def test_copies_of_both_kinds_are_half_right():
+    real = np.repeat(np.random.default_rng(2).normal(100, 1, size=(30, 24)), 10, axis=0)
+    assert nearest_neighbour_accuracy(real, real[::-1]) == (0.5, 0.5, 0.5)
+
+
 def test_refuses_different_counts_and_a_single_pair():
     x = np.zeros((4, 2))
     with pytest.raises(ValueError, match="4 real and 3 fake samples: .* needs the same number"):
