@@ -1,4 +1,4 @@
-"""Texts in two parts: tiny_shakespeare, Python's own sources, or a text file of the user's."""
+"""Texts in two parts: tiny_shakespeare, Python's own sources, or the user's own file or folder."""
 
 import hashlib
 import os
@@ -6,33 +6,16 @@ import pathlib
 import platform
 import sysconfig
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from aigc_jax.data import text_builders
+from aigc_jax.data import text_builders, text_folder
 from aigc_jax.data.cache import cached
+from aigc_jax.data.corpus import Corpus
 
 NOT_PYTHON_TEXT = {"site-packages", "dist-packages", "test", "tests", "idle_test", "idlelib"}
 SHAKESPEARE_CHARACTERS = "\n !$&',-.3:;?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-
-
-class Corpus(NamedTuple):
-    """A text in two parts: str, or bytes where it need not be UTF-8."""
-
-    train: str | bytes
-    validation: str | bytes
-    fingerprint: Mapping[str, Any]  # sha256 and size
-
-
-def as_bytes(part: str | bytes) -> bytes:
-    """A part as UTF-8."""
-    return part if isinstance(part, bytes) else part.encode()
-
-
-def as_text(part: str | bytes) -> str:
-    """A part as characters; U+FFFD stands for what is not UTF-8."""
-    return part if isinstance(part, str) else part.decode("utf-8", "replace")
 
 
 def read(config: Mapping[str, Any]) -> Corpus:
@@ -41,7 +24,8 @@ def read(config: Mapping[str, Any]) -> Corpus:
         return shakespeare(config["manual_dir"], pathlib.Path(config["data_dir"]))
     if config["name"] == "python_text":
         return python_text(pathlib.Path(sysconfig.get_path("stdlib")))
-    return own_file(pathlib.Path(config["name"]))
+    path = pathlib.Path(config["name"])
+    return text_folder.read(path, config["max_rejected"]) if path.is_dir() else own_file(path)
 
 
 def outline(config: Mapping[str, Any]) -> Corpus:

@@ -27,7 +27,7 @@ def listed(root: pathlib.Path) -> dict[str, list[Labelled]]:
     Raises:
       ValueError: there are no images, images with and without class, or a class not in train.
     """
-    folders = _split_folders(root)
+    folders = split_folders(root)
     if len(folders) < 2:
         return {"": _labelled(root, *folders.values())}
     found = {split: _labelled(root, folder) for split, folder in folders.items()}
@@ -41,7 +41,7 @@ def listed(root: pathlib.Path) -> dict[str, list[Labelled]]:
     return found
 
 
-def _split_folders(root: pathlib.Path) -> dict[str, str]:
+def split_folders(root: pathlib.Path) -> dict[str, str]:
     """{split: name of its folder}: nothing, only "train", or "train" and the one to evaluate."""
     there = {p.name for p in _listing(root) if p.is_dir()}
     if "train" not in there:
@@ -88,10 +88,10 @@ def _labelled(root: pathlib.Path, inside: str = "") -> list[Labelled]:
 def overlooked(root: pathlib.Path, taken: Collection[pathlib.Path]) -> str:
     """A phrase that counts the images below a folder that are not taken, and says why; "": none."""
     names = {str(path) for path in taken}
-    folders = set(_split_folders(root).values())
+    folders = set(split_folders(root).values())
     counts, first = collections.Counter(), {}
-    for path in _images_below(root):
-        if path not in names:
+    for path in files_below(root):
+        if path not in names and os.path.splitext(path)[1].lower() in (*SUFFIXES, *UNREAD):
             inside = pathlib.Path(path).relative_to(root)
             reason = _why_not(inside, folders)
             counts[reason] += 1
@@ -100,17 +100,14 @@ def overlooked(root: pathlib.Path, taken: Collection[pathlib.Path]) -> str:
     return f"{counts.total():,} image files are not taken: {'; '.join(told)}" if told else ""
 
 
-def _images_below(root: pathlib.Path) -> Iterator[str]:
-    """The paths of all that ends as images do; each folder once, however links lead to it."""
+def files_below(root: pathlib.Path) -> Iterator[str]:
+    """The paths of all files that are not hidden; each folder once, however links lead to it."""
     seen = set()
     for folder, inner, names in os.walk(root, followlinks=True):
         seen.add(os.path.realpath(folder))
         paths = {name: os.path.realpath(os.path.join(folder, name)) for name in inner}
         inner[:] = sorted(n for n, path in paths.items() if n[0] != "." and path not in seen)
-        for name in sorted(names):
-            suffix = os.path.splitext(name)[1].lower()
-            if name[0] != "." and (suffix in SUFFIXES or suffix in UNREAD):
-                yield os.path.join(folder, name)
+        yield from (os.path.join(folder, name) for name in sorted(names) if name[0] != ".")
 
 
 def _why_not(inside: pathlib.Path, folders: Collection[str]) -> str:

@@ -6,7 +6,18 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from aigc_jax.data import builders, folder, images, music, points, prepared, stacked, text
+from aigc_jax.data import (
+    builders,
+    contents,
+    folder,
+    images,
+    inspection,
+    music,
+    points,
+    prepared,
+    stacked,
+    text,
+)
 from aigc_jax.data.dataset import Dataset, Info
 
 TEXTS = ("python_text", "tiny_shakespeare")
@@ -32,8 +43,8 @@ def options(
     """The data section of a config, checked and completed.
 
     Args:
-      name: a known set, the path of a folder of images or of a UTF-8 text file, or a set that TFDS
-        has prepared under `data_dir`.
+      name: a known set, the path of a folder of images or texts or of a UTF-8 text file, or a set
+        that TFDS has prepared under `data_dir`.
       manual_dir: folder with original files, looked for in `manual_dir/<set>/` and in
         `manual_dir`; by default the environment variable AIGC_MANUAL_DIR.
       data_dir: where sets are prepared and cached; by default .data in the current folder.
@@ -80,7 +91,7 @@ def _unknown(config: Mapping[str, Any]) -> ValueError:
     hint = f"did you mean {near[0]!r}? " if near else ""
     return ValueError(
         f"data.name = {name!r}: {hint}Accepted are {', '.join(known)}, the path of a folder of "
-        "images or of a UTF-8 text file, and what TFDS has prepared in array_record under "
+        "images or texts or of a UTF-8 text file, and what TFDS has prepared in array_record under "
         f"{config['data_dir']} ({', '.join(others) or 'nothing so far'})"
     )
 
@@ -108,6 +119,9 @@ def _set_of(config: Mapping[str, Any]) -> Any:
         return music
     if name in TEXTS or pathlib.Path(name).is_file():
         return text
+    if name and pathlib.Path(name).is_dir():
+        own = {inspection.TEXTS: text}
+        return own.get(contents.kind_of(name, config["max_rejected"]))
     return None
 
 

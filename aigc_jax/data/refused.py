@@ -21,6 +21,7 @@ class Refused:
     share: float
     unusable: Mapping[str, str]
     damaged: dict[str, str] = dataclasses.field(default_factory=dict)
+    what: str = "image folder"
 
     def add(self, damaged: Mapping[str, str]) -> None:
         """Takes note of damage. Raises what `check` does."""
@@ -47,6 +48,6 @@ class Refused:
         more = [f"and {len(found) - SHOWN:,} more"] if len(found) > SHOWN else []
         share = 100 * len(found) / self.total
         return (
-            f"image folder {shown(self.root)}: {len(found):,} of {self.total:,} files "
+            f"{self.what} {shown(self.root)}: {len(found):,} of {self.total:,} files "
             f"({share:.2g} %) can't be used: " + "; ".join(listed + more)
         )

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from aigc_jax.data import duplicates, layout, outliers, room, verdicts
+from aigc_jax.data import contents, duplicates, layout, outliers, room, verdicts
+from aigc_jax.data.contents import KINDS
 from aigc_jax.data.dirt import Unusable
-from aigc_jax.data.inspection import IMAGES, MUSIC, TEXTS, Facts, Kind
+from aigc_jax.data.inspection import IMAGES, Facts, Kind
 
-KINDS = (IMAGES, TEXTS, MUSIC)
 CHUNK = 32  # files that a process is given at a time
 
 Rejections = dict[int, dict[str, Any]]  # by index: {"path", "kind", "reason", ...}
@@ -40,12 +40,11 @@ def kind_of(folder: pathlib.Path, files: Sequence[pathlib.Path]) -> Kind:
     Raises:
       ValueError: no file is of any kind.
     """
-    endings = collections.Counter(path.suffix.lower() for path in files)
-    counts = [sum(endings[suffix] for suffix in kind.suffixes) for kind in KINDS]
-    if not any(counts):
+    counts = contents.counted(files)
+    if not counts:
         told = "; ".join(f"{kind.name} ({', '.join(kind.suffixes)})" for kind in KINDS)
         raise ValueError(f"{folder}: holds {len(files)} files, none of them {told}")
-    return KINDS[counts.index(max(counts))]
+    return next(iter(counts))
 
 
 def inspected(

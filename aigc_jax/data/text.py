@@ -1,8 +1,9 @@
-"""Text as next-token data: tiny_shakespeare, Python's own sources, or a text file of the user's.
+"""Text as next-token data: tiny_shakespeare, Python's own sources, or the user's file or folder.
 
 A configuration holds `name` (a known set or a path), `data_dir`, `manual_dir`, `context` (T),
-`tokenizer` ("auto", "char", "byte" or "bpe"), `vocab_size` (of BPE) and `limit` (characters, or
-bytes of python_text; None: everything). `load.options` completes it.
+`tokenizer` ("auto", "char", "byte" or "bpe"), `vocab_size` (of BPE), `limit` (characters, or
+bytes of python_text; None: everything) and `max_rejected` (of a folder's files). `load.options`
+completes it.
 """
 
 import difflib
@@ -16,8 +17,9 @@ import numpy as np
 
 from aigc_jax.data import corpora, tokenizers
 from aigc_jax.data.cache import cached, digest
-from aigc_jax.data.corpora import Corpus, as_bytes, as_text
+from aigc_jax.data.corpus import Corpus, as_bytes, as_text
 from aigc_jax.data.dataset import Dataset, Info
+from aigc_jax.data.dirt import say
 from aigc_jax.data.tokenizers import Tokenizer
 from aigc_jax.data.windows import compact, eval_count, eval_windows, train_windows
 
@@ -39,8 +41,8 @@ def describe(config: Mapping[str, Any], tokenizer: Tokenizer | None = None) -> I
     else:
         vocab = 256 if kind == "byte" else config["vocab_size"]
     encoding = as_text if kind == "char" else as_bytes
-    lengths = [len(encoding(part)) for part in (corpus.train, corpus.validation)]
-    return _info(config, lengths, vocab, corpus.fingerprint)
+    lengths = [len(encoding(part)) for part in (corpus.train, corpus.evaluation)]
+    return _info(config, lengths, vocab, corpus)
 
 
 def load(config: Mapping[str, Any], tokenizer: Tokenizer | None = None) -> Dataset:
@@ -56,6 +58,8 @@ def load(config: Mapping[str, Any], tokenizer: Tokenizer | None = None) -> Datas
     """
     kind = kind_of(config, tokenizer)
     whole = corpora.read(config)
+    if whole.note:
+        say(whole.note)
     corpus = _limited(whole, config)
     if kind == "bpe":
         tokenizer, train, validation = _bpe_tokens(config, corpus, tokenizer)
@@ -64,8 +68,8 @@ def load(config: Mapping[str, Any], tokenizer: Tokenizer | None = None) -> Datas
             tokenizer = tokenizers.byte() if kind == "byte" else tokenizers.char(_characters(whole))
         accepted = as_bytes if kind == "byte" else as_text
         train = tokenizer.encode(accepted(corpus.train))
-        validation = tokenizer.encode(accepted(corpus.validation))
-    info = _info(config, [len(train), len(validation)], tokenizer.vocab, corpus.fingerprint)
+        validation = tokenizer.encode(accepted(corpus.evaluation))
+    info = _info(config, [len(train), len(validation)], tokenizer.vocab, corpus)
     context = info.shapes["tokens"][0] - 1
     return Dataset(
         info,
@@ -111,30 +115,33 @@ def kind_of(config: Mapping[str, Any], tokenizer: Tokenizer | None) -> str:
 
 def _characters(corpus: Corpus) -> str:
     """Those of validation belong to the vocabulary too, or it could not be encoded."""
-    return "".join(set(as_text(corpus.train)) | set(as_text(corpus.validation)))
+    return "".join(set(as_text(corpus.train)) | set(as_text(corpus.evaluation)))
 
 
-def _info(
-    config: Mapping[str, Any], lengths: list[int], vocab: int, fingerprint: Mapping[str, Any]
-) -> Info:
+def _info(config: Mapping[str, Any], lengths: list[int], vocab: int, corpus: Corpus) -> Info:
     """Checks that both parts have a window, and counts the windows."""
     context = config["context"]
-    for part, length in zip(("training", "validation"), lengths, strict=True):
+    for part, length in zip(("training", corpus.eval_split), lengths, strict=True):
         if length < context + 1:
             raise ValueError(
                 f"data.name = {config['name']!r}: the {part} part has {length} tokens, and a "
                 f"data.context of {context} needs {context + 1}; accepted are a longer text or a "
                 f"context of at most {min(lengths) - 1}"
             )
-    sizes = {"train": lengths[0] - context, "validation": eval_count(lengths[1], context)}
-    shapes, dtypes = {"tokens": (context + 1,)}, {"tokens": "int32"}
     return Info(
-        config["name"], sizes, "validation", shapes, dtypes, vocab=vocab, fingerprint=fingerprint
+        name=config["name"],
+        sizes={"train": lengths[0] - context, corpus.eval_split: eval_count(lengths[1], context)},
+        eval_split=corpus.eval_split,
+        shapes={"tokens": (context + 1,)},
+        dtypes={"tokens": "int32"},
+        vocab=vocab,
+        fingerprint=corpus.fingerprint,
+        rejected=corpus.rejected,
     )
 
 
 def _limited(corpus: Corpus, config: Mapping[str, Any]) -> Corpus:
-    """The first `limit` characters (or bytes) of train, and the same share of validation."""
+    """The first `limit` characters (or bytes) of train, and the same share of evaluation."""
     limit = config["limit"]
     context = config["context"]
     if not limit or limit >= len(corpus.train):
@@ -144,9 +151,9 @@ def _limited(corpus: Corpus, config: Mapping[str, Any]) -> Corpus:
             f"data.limit = {limit}: a data.context of {context} needs {context + 1}; accepted are "
             "None (everything) or more than the context"
         )
-    share = math.ceil(len(corpus.validation) * limit / len(corpus.train))
-    validation = corpus.validation[: max(share, context + 1)]
-    return corpus._replace(train=corpus.train[:limit], validation=validation)
+    share = math.ceil(len(corpus.evaluation) * limit / len(corpus.train))
+    evaluation = corpus.evaluation[: max(share, context + 1)]
+    return corpus._replace(train=corpus.train[:limit], evaluation=evaluation)
 
 
 def _bpe_tokens(
@@ -154,7 +161,7 @@ def _bpe_tokens(
 ) -> tuple[Tokenizer, np.ndarray, np.ndarray]:
     """BPE takes seconds on a large text, so that the ids and the merges are kept as a file."""
     made_of = dict(tokenizer.content) if tokenizer else {"vocab_size": config["vocab_size"]}
-    parts = [as_text(part) for part in (corpus.train, corpus.validation)]
+    parts = [as_text(part) for part in (corpus.train, corpus.evaluation)]
 
     def encoded():
         model = tokenizer or tokenizers.bpe(parts[0], made_of["vocab_size"])

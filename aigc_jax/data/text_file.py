@@ -51,7 +51,23 @@ def fault(piece: Piece) -> tuple[int, str] | None:
             return None
     except UnicodeDecodeError as error:
         at, told = error.start, "is not UTF-8"
-    return at, f"byte {raw[at]:#04x} at offset {piece.offset + at} (line {piece.line}) {told}"
+    line = piece.line + raw.count(b"\n", 0, at)
+    return at, f"byte {raw[at]:#04x} at offset {piece.offset + at} (line {line}) {told}"
+
+
+def read(path: pathlib.Path) -> str:
+    """The characters of a file, line ends as they are.
+
+    Raises:
+      Unusable: it holds no text, is not UTF-8 or holds NUL.
+    """
+    raw = path.read_bytes()
+    if found := fault(Piece(1, 0, raw)):
+        raise Unusable("text", found[1])
+    text = raw.decode()
+    if not text.strip():
+        raise Unusable("empty", "holds no text")
+    return text
 
 
 def checked(path: pathlib.Path) -> tuple[str, str]:

@@ -106,9 +106,9 @@ def test_python_files_are_sorted_and_tests_are_left_out(library):
     }
     assert held_out
     assert corpus.train == b"".join(files[name] for name in sorted(set(files) - held_out))
-    assert corpus.validation == b"".join(files[name] for name in sorted(held_out))
+    assert corpus.evaluation == b"".join(files[name] for name in sorted(held_out))
     assert corpus.fingerprint == {
-        "sha256": hashlib.sha256(corpus.train + corpus.validation).hexdigest(),
+        "sha256": hashlib.sha256(corpus.train + corpus.evaluation).hexdigest(),
         "bytes": sum(map(len, files.values())),
         "python": platform.python_version(),
     }
@@ -120,8 +120,8 @@ def test_a_new_python_file_does_not_move_the_others(library):
     (root / "zzz.py").write_bytes(b"# zzz\n")
     after = corpora.python_text(root)
     assert before.fingerprint["sha256"] != after.fingerprint["sha256"]
-    assert (after.train + after.validation).replace(b"# zzz\n", b"") == (
-        before.train + before.validation
+    assert (after.train + after.evaluation).replace(b"# zzz\n", b"") == (
+        before.train + before.evaluation
     )
 
 
