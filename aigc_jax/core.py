@@ -86,6 +86,7 @@ class Algorithm(NamedTuple):
     heads: Mapping[str, HeadFn] = {}
     conditions: Sequence[str] = ()  # the keys that `sample` reads in `cond`, e.g. ("label",)
     batches_per_step: int = 1  # one step gets batches_per_step * batch_size examples
+    law: str = ""  # what the head "log_weights" is of, see LAWS of `evaluation.weights`
 
 
 def stream(seed: int, purpose: int) -> jax.Array:
@@ -281,8 +282,7 @@ def averaged(state: State) -> State:
     if not state.ema:
         return state
 
-    def put(raw, mean):
-        return raw if mean is None else mean
+    put = lambda raw, mean: raw if mean is None else mean
 
     def merge(raw, means):
         new = {

@@ -1,41 +1,23 @@
 """How likely a VAE finds held-out images, what its latent carries, and how it reconstructs.
 
-Everything is of the whole evaluation split, images divided over the devices of the state's mesh.
+Everything is of the whole evaluation split. What the numbers are of, a probability or a density, is
+said by the algorithm (`weights.LAWS`), and what is no likelihood is not called one.
 """
 
 import math
-import time
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable
 
-import jax
 import numpy as np
 
-from aigc_jax import build, core, feed, parallel, samples
+from aigc_jax import build, core, samples
 from aigc_jax.data.dataset import Dataset
-from aigc_jax.evaluation import latents
+from aigc_jax.evaluation import latents, weights
 from aigc_jax.evaluation.results import Findings, Metric, measured, nothing
+from aigc_jax.evaluation.weights import Weighed
 from aigc_jax.metrics import likelihood, pictures
 
-ROWS, DRAWS = 64, 20  # images, and draws of each, in one call
-ANNOUNCED = 100  # importance samples above which the time is said beforehand
 MOST_REBUILT = 10_000  # reconstructions held in memory
-
-
-class Piece(NamedTuple):
-    """Some images of the evaluation split; rows beyond `count` only fill the batch."""
-
-    batch: dict[str, jax.Array]  # with "index" i32 [B], the number of each image in the split
-    count: int
-
-
-class Weighed(NamedTuple):
-    """What importance weights say of each image, in nats."""
-
-    bound: np.ndarray  # f64 [N], importance-weighted, <= log p(x) in expectation
-    distortion: np.ndarray  # f64 [N], mean over the draws
-    kl: np.ndarray  # f32 [N, D], by latent dimension
-    latent: np.ndarray  # f32 [N, D], posterior means
+_DISTORTION = "-log p(x | z)"
 
 
 def findings(
@@ -62,74 +44,43 @@ def findings(
     for name, value in (("iw_samples", iw_samples), ("limit", limit)):
         if value is not None and value < 1:
             raise ValueError(f"{name}={value}: must be 1 or more")
-    found = nothing()
-    weighed = weigh(run, state, dataset, iw_samples, limit, seed, say)
-    for name, measure in _bounds(run, weighed, iw_samples).items():
-        measured(found, name, measure)
-    pairs = rebuild(run, state, dataset, min(limit or MOST_REBUILT, MOST_REBUILT), seed)
+    if run.algorithm.law not in ("", *weights.LAWS):
+        raise ValueError(
+            f"Algorithm.law = {run.algorithm.law!r}: accepted are {', '.join(weights.LAWS)}"
+        )
+    found, kl = nothing(), None
+    try:
+        weighed = weights.weigh(run, state, dataset, iw_samples, limit, seed, say)
+    except ValueError as reason:  # of one image that is not finite, of all
+        found.refused["iw_bound"] = str(reason)
+    else:
+        kl = None if weighed.kl is None else weighed.kl.mean(0)
+        for name, measure in _bounds(run, weighed, iw_samples).items():
+            measured(found, name, measure)
+    if "reconstruct" in run.algorithm.heads:
+        _rebuilt(found, run, state, dataset, min(limit or MOST_REBUILT, MOST_REBUILT), seed, kl)
+    return found
+
+
+def _rebuilt(
+    found: Findings,
+    run: build.Run,
+    state: core.State,
+    dataset: Dataset,
+    limit: int,
+    seed: int,
+    kl: np.ndarray | None,
+) -> None:
+    """Errors and pictures of reconstructions, and of the latent where it can be shown."""
+    pairs = rebuild(run, state, dataset, limit, seed)
     for name, measure in _reconstructions(run, *pairs[:2]).items():
         measured(found, name, measure)
     shown = latents.Shown(run, state, seed, *pairs)
     found.figures.append(latents.reconstructions(shown))
-    found.figures.append(latents.traversals(shown, weighed.kl.mean(0)))
-    found.figures.append(latents.paths(shown))
-    return found
-
-
-def weigh(
-    run: build.Run,
-    state: core.State,
-    dataset: Dataset,
-    iw_samples: int,
-    limit: int | None,
-    seed: int,
-    say: Callable[[str], None] = lambda text: None,
-    rows: int = ROWS,
-    draws: int = DRAWS,
-) -> Weighed:
-    """K = `iw_samples` draws of z for each image, `rows` images and `draws` of each at a time.
-
-    What comes out does not depend on `rows` and `draws`: see the head log_weights.
-    """
-    head = samples.head_of(run.algorithm, "log_weights", seed)
-    chunk = min(draws, iw_samples)
-    parts = []
-    for piece in pieces(run, state, dataset, limit, rows):
-        if not parts and iw_samples > ANNOUNCED:
-            total = min(limit or dataset.eval.length, dataset.eval.length)
-            calls = -(-total // rows) * -(-iw_samples // chunk)
-            seconds = _seconds_of(head, state, _with_draws(state, piece, 0, chunk)) * calls
-            say(f"{iw_samples:,} importance samples of {total:,} images: about {seconds:,.0f} s")
-        parts.append(_weighed(head, state, piece, iw_samples, chunk))
-    return Weighed(*map(np.concatenate, zip(*parts, strict=True)))
-
-
-def _weighed(
-    head: Callable, state: core.State, piece: Piece, iw_samples: int, chunk: int
-) -> Weighed:
-    total, distortion = np.full(piece.count, -np.inf), np.zeros(piece.count)
-    for start in range(0, iw_samples, chunk):
-        values = head(state, _with_draws(state, piece, start, chunk))
-        kept = np.s_[: piece.count, : iw_samples - start]
-        total = likelihood.log_sum(total, values["log_weight"][kept])
-        distortion += values["distortion"][kept].sum(1, dtype=np.float64)
-    kl, latent = values["kl"][: piece.count], values["latent"][: piece.count]
-    return Weighed(total - math.log(iw_samples), distortion / iw_samples, kl, latent)
-
-
-def _with_draws(state: core.State, piece: Piece, start: int, chunk: int) -> dict[str, jax.Array]:
-    mesh, draw = _mesh_of(state), np.arange(start, start + chunk, dtype=np.int32)
-    if mesh is not None:
-        draw = jax.device_put(draw, parallel.replicated(mesh))
-    return piece.batch | {"draw": draw}
-
-
-def _seconds_of(head: Callable, state: core.State, batch: dict[str, jax.Array]) -> float:
-    """The seconds of one call, after one that compiles."""
-    head(state, batch)
-    start = time.perf_counter()
-    head(state, batch)
-    return time.perf_counter() - start
+    if {"encode", "decode"} <= run.algorithm.heads.keys():
+        if kl is not None:
+            found.figures.append(latents.traversals(shown, kl))
+        found.figures.append(latents.paths(shown))
 
 
 def rebuild(
@@ -138,7 +89,7 @@ def rebuild(
     """Images f32 [N, H, W, C], the same through their posterior means, and labels [N] if any."""
     head = samples.head_of(run.algorithm, "reconstruct", seed)
     real, made, labels = [], [], []
-    for batch, count in pieces(run, state, dataset, limit, ROWS):
+    for batch, count in weights.pieces(run, state, dataset, limit, weights.ROWS):
         real.append(np.asarray(batch["image"])[:count])
         made.append(head(state, batch)["image"][:count])
         labels.append(np.asarray(batch["label"])[:count] if "label" in batch else None)
@@ -146,79 +97,114 @@ def rebuild(
     return np.concatenate(real), np.concatenate(made), label
 
 
-def pieces(
-    run: build.Run, state: core.State, dataset: Dataset, limit: int | None, rows: int
-) -> Iterator[Piece]:
-    """The first `limit` images of the evaluation split, at least `rows` at a time, on the mesh."""
-    split, mesh = dataset.eval, _mesh_of(state)
-    ways = math.prod(mesh.shape[axis] for axis in parallel.BATCH) if mesh else 1
-    rows, total = -(-rows // ways) * ways, min(limit or split.length, split.length)
-    for i, (item, _) in enumerate(feed.evaluation_items(split, rows, -(-total // rows))):
-        start = i * rows
-        raw = item if split.arrays is None else split.gather(split.arrays, item)
-        batch = dict(run.normalise(None, raw)) | {
-            "index": np.arange(start, start + rows, dtype="i4")
-        }
-        placed = parallel.put(batch, parallel.batched(mesh)) if mesh else batch
-        yield Piece(placed, min(rows, total - start))
-
-
-def _mesh_of(state: core.State) -> jax.sharding.Mesh | None:
-    sharding = getattr(state.step, "sharding", None)
-    return sharding.mesh if isinstance(sharding, jax.sharding.NamedSharding) else None
-
-
 def _bounds(run: build.Run, weighed: Weighed, count: int) -> dict[str, Callable[[], Metric]]:
     """{name: what measures it} of the numbers that are about log p(x)."""
-    number, split, kind = len(weighed.bound), run.info.eval_split, binarisation(run)
-    nats, rate = -weighed.bound.mean(), weighed.kl.sum(1, dtype=np.float64).mean()
-    about = f"{split} split, {kind}"
-    drawn = f"{about}; mean over {count:,} draw{'s'[: count > 1]} of z per image, beta 1"
+    number, split, of = len(weighed.bound), run.info.eval_split, weighed_images(run, weighed)
+    about = f"{split} split, {of}"
+    refusal = no_likelihood(run, weighed)
 
     def metric(value, protocol, better="", unit="nats"):
         return lambda: Metric(float(value), number, protocol, better=better, unit=unit)
 
-    def active():
-        means = f"variance of the posterior mean over the {split} split above 0.01, {kind}"
-        value = float(likelihood.active_units(weighed.latent))
-        return Metric(value, number, f"{means}, of {weighed.latent.shape[1]}")
+    def refused():
+        raise ValueError(refusal)
 
     def bits():
         value, how = _bits(run, nats)
         return Metric(value, number, f"iw_bound, {about}; {how}", better="lower", unit="bits/dim")
 
+    nats, p = -weighed.bound.mean(), _p(run)
     bound = f"-log of the mean of {count:,} importance weight{'s'[: count > 1]}, {about}"
-    distortion = weighed.distortion.mean()
-    return {
-        "iw_bound": metric(nats, f"{bound}; an upper bound of -log p(x)", "lower"),
-        "negative_elbo": metric(distortion + rate, drawn, "lower"),
-        "rate": metric(rate, f"KL(q(z | x) || p(z)) in closed form, {about}"),
-        "distortion": metric(distortion, f"-log p(x | z), {drawn}"),
-        "active_units": active,
-        "bits_per_dim": bits,
-    }
+    bound = metric(nats, f"{bound}; an upper bound of -log {p}", "lower")
+    parts = _parts(weighed, metric, about, count, refusal)
+    found = {"iw_bound": bound, **parts, "bits_per_dim": bits}
+    if refusal:
+        found |= dict.fromkeys(("iw_bound", "negative_elbo", "bits_per_dim"), refused)
+    return found
+
+
+def _parts(
+    weighed: Weighed, metric: Callable, about: str, count: int, refusal: str
+) -> dict[str, Callable[[], Metric]]:
+    """Rate, distortion and their sum, as far as the head gives them.
+
+    Where there is no likelihood, distortion and sum have names that claim none.
+    """
+    drawn = f"{about}; mean over {count:,} draw{'s'[: count > 1]} of z per image, beta 1"
+    found = {}
+    if weighed.kl is not None:
+        rate = weighed.kl.sum(1, dtype=np.float64).mean()
+        words = f"KL(q(z | x) || p(z)) in closed form, {about}"
+        found["rate"] = metric(rate, words)
+    if weighed.distortion is not None:
+        name, words = (
+            ("cross_entropy", "of grey pixels") if refusal else ("distortion", _DISTORTION)
+        )
+        found[name] = metric(weighed.distortion.mean(), f"{words}, {drawn}")
+    if len(found) == 2:
+        name = "rate_and_cross_entropy" if refusal else "negative_elbo"
+        found[name] = metric(weighed.distortion.mean() + rate, drawn, "lower")
+    if weighed.latent is not None:
+        found["active_units"] = lambda: _active(weighed, about)
+    return found
+
+
+def _active(weighed: Weighed, about: str) -> Metric:
+    """The dimensions whose posterior mean varies; neither many nor few are better."""
+    value, dimensions = float(likelihood.active_units(weighed.latent)), weighed.latent.shape[1]
+    words = f"variance of the posterior mean above 0.01, {about}, of {dimensions}"
+    return Metric(value, len(weighed.latent), words)
+
+
+def no_likelihood(run: build.Run, weighed: Weighed) -> str:
+    """Why the weights bound no likelihood, "" where they do."""
+    grey = int(weighed.grey.sum())
+    if run.algorithm.law != "binary" or not grey:
+        return ""
+    return (
+        f"{grey:,} of {len(weighed.grey):,} images are grey: their cross-entropy under a law of "
+        "black-or-white pixels (likelihood = 'bernoulli' with binarize = 'none') bounds no "
+        "likelihood; accepted are binarize = 'dynamic', black-or-white images, or a density such "
+        "as likelihood = 'gaussian'"
+    )
 
 
 def _bits(run: build.Run, nats: float) -> tuple[float, str]:
-    """(bits per dimension, how they are counted); ValueError where there is no likelihood."""
-    dims = math.prod(run.info.shapes["image"])
-    if run.config["algorithm"]["binarize"] == "dynamic":
-        return likelihood.bits_per_dim(nats, dims), "probabilities of black-or-white pixels"
-    if run.config["algorithm"]["likelihood"] == "bernoulli":
+    """(bits per dimension, how they are counted); ValueError where there are none."""
+    dims, law = math.prod(run.info.shapes["image"]), run.algorithm.law
+    if not law:
         raise ValueError(
-            "likelihood = 'bernoulli' with binarize = 'none': the cross-entropy of grey pixels is "
-            "no likelihood; bits_per_dim needs binarize = 'dynamic' or a density such as gaussian"
+            "the algorithm does not say what its log_weights are of: bits_per_dim needs "
+            f"Algorithm.law, one of {', '.join(weights.LAWS)}"
+        )
+    if law != "density":
+        pixels = "256 levels" if law == "discrete" else "black-or-white pixels"
+        return likelihood.bits_per_dim(nats, dims), f"probabilities of {pixels}"
+    if not weights.dequantised(run):
+        raise ValueError(
+            f"a density of images of type {run.info.dtypes['image']}, which have no levels: "
+            "bits_per_dim needs uint8"
         )
     value = likelihood.bits_per_dim(nats, dims, levels=256)
-    return value, "a density on [-1, 1] at 256 levels, + log2(127.5), not dequantised"
+    return value, "a density on [-1, 1] at 256 levels, + log2(127.5)"
 
 
-def binarisation(run: build.Run) -> str:
-    """What was done to the images, in the words that every likelihood carries."""
-    if run.config["algorithm"]["binarize"] == "dynamic":
-        return "dynamic binarisation, one draw"
-    grey = run.info.shapes["image"][-1] == 1
-    return f"{'grey' if grey else 'colour'} images, not binarised"
+def weighed_images(run: build.Run, weighed: Weighed) -> str:
+    """What was done to the images, and whether they are given labels: the words of every bound."""
+    law, colour = run.algorithm.law, run.info.shapes["image"][-1] > 1
+    grey = "colour" if colour else "grey" if weighed.grey.any() else "black-or-white"
+    if law == "binarised":
+        words = "dynamic binarisation, one draw"
+    elif weights.dequantised(run):
+        words = f"{grey} images, 8-bit levels dequantised uniformly, one draw"
+    else:
+        words = f"{grey} images, not binarised"
+    return f"{words}, {_p(run)}"
+
+
+def _p(run: build.Run) -> str:
+    """The probability that the model gives."""
+    return "p(x | y)" if "label" in run.algorithm.conditions else "p(x)"
 
 
 def _reconstructions(

@@ -9,7 +9,9 @@ differently trained models compare. Every metric of a step is a mean over its ex
 active_units: the latent dimensions whose posterior mean varies over the batch by more than 0.01
 (Burda et al. 2016, arXiv 1509.00519, with the batch in place of the data set); of microbatches or
 the devices of a pmap, the mean count. Evaluation draws one z per image, so the elbo that it
-averages is an unbiased estimate.
+averages is an unbiased estimate. It bounds the likelihood of what the model sees: of grey images
+under bernoulli, which are no outcomes of it, and of 8-bit images under a density, it bounds nothing
+(the evaluation of a run dequantises these, and refuses those).
 """
 
 from collections.abc import Callable, Mapping
@@ -103,7 +105,7 @@ def make(
         keys = core.example_keys(key, batch["image"].shape[0])
         return bound(autoencode(model, state.params, state.mutable, batch, keys, train=False)[0])
 
-    return core.from_loss(
+    algorithm = core.from_loss(
         loss,
         inits,
         tx,
@@ -113,6 +115,15 @@ def make(
         conditions=("label",) if conditional else (),
         accumulate=accumulate,
     )
+    return algorithm._replace(law=law_of(model))
+
+
+def law_of(model: Model) -> str:
+    """What the model's importance weights are of, one of `evaluation.weights.LAWS`."""
+    if model.binarize:
+        return "binarised"
+    law = model.likelihood
+    return "binary" if law.binary else "discrete" if law.discrete else "density"
 
 
 def bound(terms: objectives.Terms) -> dict[str, jax.Array]:

@@ -24,6 +24,7 @@ class Likelihood(NamedTuple):
     log_prob: Callable  # (params, out, image [B, H, W, C] in [-1, 1]) -> f32 [B], nats
     mean: Callable  # (out) -> image [B, H, W, C] in [-1, 1]
     binary: bool  # whether it is a law of black-or-white pixels, which may be binarised
+    discrete: bool = False  # else: a probability of each of 256 levels, and no density
 
 
 def bernoulli() -> Likelihood:
