@@ -10,16 +10,18 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from aigc_jax import checks, core, optim, preprocess, schedules
+from aigc_jax import checks, core, kinds, names, optim, overrides, preprocess, ranges, schedules
 from aigc_jax import config as configs
 from aigc_jax.data import finite
 from aigc_jax.data import load as data
 from aigc_jax.data.dataset import Dataset, Info
 from aigc_jax.guard import guarded
+from aigc_jax.identity import INTERVALS
 from aigc_jax.names import find, resolve
 
 FAMILIES = ("gan", "vae", "attention")
 SECTIONS = ("algorithm", "optimizer", "data", "augment", "sampling")
+RATES = {"learning_rate_schedule": schedules}  # what an optimiser's section names
 
 
 class Run(NamedTuple):
@@ -46,11 +48,11 @@ def family(name: str, trust: Collection[str] | None = None) -> tuple[ModuleType,
     return module, module.make
 
 
-def _options(function: Callable, names: Mapping[str, Any], leave_out: tuple) -> dict[str, Any]:
+def _options(function: Callable, known: Mapping[str, Any], leave_out: tuple) -> dict[str, Any]:
     """The schema of one section: keyword defaults, names for functions, `_args` beside names."""
     found = configs.schema(function, leave_out)
     found = {k: v.__name__ if inspect.isfunction(v) else v for k, v in found.items()}
-    named = [option for option in names if not isinstance(found[option], Mapping)]
+    named = [option for option in known if not isinstance(found[option], Mapping)]
     return found | {f"{option}_args": {} for option in named}
 
 
@@ -84,14 +86,55 @@ def complete(raw: Mapping[str, Any], trust: Collection[str] | None = None) -> di
     return full
 
 
-def configured(raw: Mapping[str, Any], overrides: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
+def configured(
+    raw: Mapping[str, Any], assignments: Sequence[tuple[str, str]] = ()
+) -> dict[str, Any]:
     """A config file's dict completed and overridden; the algorithm and data are named first."""
     raw = {key: dict(v) if isinstance(v, Mapping) else v for key, v in raw.items()}
-    for key, value in overrides:
+    for key, value in assignments:
         if key in ("algorithm.name", "data.name"):
             raw.setdefault(key.partition(".")[0], {})["name"] = value
+    before = complete(raw)
+    after = overrides.override(before, assignments, _arguments)
+    for line in overrides.dropped(before, after):
+        print(line, file=sys.stderr)
     # Completed again, for an override is only checked by the type of the value that it replaces.
-    return complete(configs.override(complete(raw), overrides))
+    return complete(after)
+
+
+def _arguments(config: Mapping[str, Any], path: Sequence[str]) -> dict[str, inspect.Parameter]:
+    """What the arguments at a path, ["algorithm", "network_args"], are declared as, by name."""
+    section, where, option = config, "config", path[-1].removesuffix("_args")
+    for part in path[:-1]:
+        section, where = section[part], f"{where}.{part}"
+    module, _ = family(config["algorithm"]["name"])
+    known = RATES if path[0] == "optimizer" else getattr(module, "NAMES", {})
+    return kinds.parameters(find(section[option], known[option], f"{where}.{option}"))
+
+
+def check(config: Mapping[str, Any], trust: Collection[str] | None = None) -> None:
+    """Every value of a completed config against the rules beside the option, and between options.
+
+    Raises:
+      ValueError: naming the key, its value and the rule.
+    """
+    ranges.check(configs.run, config, "config", hard=INTERVALS)
+    checks.check(config)
+    algorithm = config["algorithm"]
+    others = {"steps": config["steps"], "conditional": algorithm.get("conditional", False)}
+    module, make = family(algorithm["name"], trust)
+    ranges.check(make, algorithm, "config.algorithm")
+    names.check(algorithm, getattr(module, "NAMES", {}), others, "config.algorithm", trust)
+    for name, section in config["optimizer"].items():
+        where = f"config.optimizer.{name}"
+        ranges.check(optim.make, section, where)
+        names.check(section, RATES, others, where, trust)
+    if ":" not in config["data"]["name"]:
+        ranges.check(data.options, config["data"], "config.data")
+    elif trust is None:  # else what was stored about the data is read, and the function is not
+        function = find(config["data"]["name"], (), "config.data.name")
+        ranges.check(function, config["data"], "config.data")
+    ranges.check(preprocess.augment, config["augment"], "config.augment")
 
 
 def data_schema(raw: Mapping[str, Any], trust: Collection[str] | None) -> dict[str, Any]:
@@ -110,7 +153,7 @@ def _optimizers(module: ModuleType) -> Mapping[str, str]:
 
 
 def _complete_optimizers(raw: Mapping[str, Any], module: ModuleType) -> dict[str, Any]:
-    accepted = _options(optim.make, {"learning_rate_schedule": schedules}, ("updates_per_step",))
+    accepted = _options(optim.make, RATES, ("updates_per_step",))
     for name in raw:
         if name not in _optimizers(module):
             raise ValueError(configs.unknown(f"config.optimizer.{name}", _optimizers(module)))
@@ -127,8 +170,7 @@ def optimizers(config: Mapping[str, Any], trust: Collection[str] | None = None) 
     for name, counted_by in _optimizers(module).items():
         where = f"config.optimizer.{name}"
         section = dict(config["optimizer"][name])
-        names = {"learning_rate_schedule": schedules}
-        options = resolve(section, names, {"steps": config["steps"]}, where, trust)
+        options = resolve(section, RATES, {"steps": config["steps"]}, where, trust)
         per_step = config["algorithm"][counted_by] if counted_by else 1
         tx = optim.make(**options, updates_per_step=per_step)
         prefix = "" if name == "model" else f"{name}/"
@@ -176,8 +218,8 @@ def algorithm(
     section = {k: v for k, v in config["algorithm"].items() if k != "name"}
     axis_name = "data" if config["parallel"] == "pmap" else None
     offered = offered_by(config, example) | {"axis_name": axis_name}
-    names = getattr(module, "NAMES", {})
-    options = resolve(section, names, offered, "config.algorithm", trust)
+    known = getattr(module, "NAMES", {})
+    options = resolve(section, known, offered, "config.algorithm", trust)
     if "axis_name" in inspect.signature(make).parameters:
         options["axis_name"] = axis_name
     tx = optimizers(config, trust)
@@ -216,7 +258,7 @@ def _averaged_networks(config: Mapping[str, Any], made: core.Algorithm) -> tuple
 
 def run(config: Mapping[str, Any], info: Info, trust: Collection[str] | None = None) -> Run:
     """Everything a completed config stands for; no data is read and nothing is compiled."""
-    checks.check(config)
+    check(config, trust)
     example = example_of(info, config["batch_size"])
     made = algorithm(config, example, trust)
     shapes = core.shapes_of(made)

@@ -8,15 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from aigc_jax import config as configs
-from aigc_jax import core, refusals, seeds
+from aigc_jax import core
 
 PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-LEAST = {
-    **{"steps": 1, "batch_size": 1, "accumulate": 1, "steps_per_call": 0, "log_every": 1},
-    **{"eval_every": 1, "save_every": 1, "keep_last": 1, "num_samples": 1, "eval_batches": 0},
-    **{"keep_every": 0, "max_bad_steps": 1, "max_rollbacks": 0, "heartbeat_seconds": 2},
-    **{"stall_seconds": 0},
-}
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -33,20 +27,6 @@ def check(config: Mapping[str, Any]) -> None:
     for key, accepted in options.items():
         if config[key] not in accepted:
             raise ValueError(configs.unknown(f"config.{key} = {config[key]!r}", accepted))
-    for key, least in LEAST.items():
-        if config[key] < least:
-            raise ValueError(f"config.{key} = {config[key]}: must be at least {least}")
-    if fault := seeds.fault(f"config.seed = {config['seed']}", config["seed"]):
-        refusals.refuse(fault)
-    if not 0 <= config["ema_decay"] < 1:
-        raise ValueError(
-            f"config.ema_decay = {config['ema_decay']}: must be from 0 up to but without 1"
-        )
-    if not 0 < config["rollback_lr_scale"] <= 1:
-        raise ValueError(
-            f"config.rollback_lr_scale = {config['rollback_lr_scale']}: must be above 0 and at "
-            "most 1"
-        )
     configs.profiled_steps(config["profile_steps"])
     for pattern in (*config["freeze"], *config["init_params"]):
         try:

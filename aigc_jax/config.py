@@ -13,47 +13,48 @@ import json
 import pathlib
 from collections.abc import Callable, Iterable, Mapping
 from types import UnionType
-from typing import Any, get_args
+from typing import Annotated, Any
+
+from aigc_jax import kinds, seeds
+from aigc_jax.ranges import at_least, below, between, needs, only_with, up_to
 
 MESH = {"data": -1, "fsdp": 1, "tensor": 1}
 # Reading a stored run, whose state is held whole, needs no rules, and none of a stranger's choice.
 UNDIVIDED = {"sharding": "fully_sharded", "sharding_rules": ()}
-# Sections whose keys are names of the user's choice.
-FREE_FORM = ("penalties", "sampling")
 
 
 def run(
     *,
-    seed: int = 0,
-    steps: int = 1000,
-    batch_size: int = 64,
-    accumulate: int = 1,
-    steps_per_call: int = 0,
+    seed: Annotated[int, between(0, seeds.RANGE[-1])] = 0,
+    steps: Annotated[int, at_least(1)] = 1000,
+    batch_size: Annotated[int, at_least(1)] = 64,
+    accumulate: Annotated[int, at_least(1)] = 1,
+    steps_per_call: Annotated[int, at_least(0, "chosen")] = 0,
     precision: str = "float32",
     deterministic: bool = False,
     parallel: str = "jit",
     mesh: Mapping[str, int] = MESH,
-    sharding: str = "fully_sharded",
-    sharding_rules: tuple = (),
-    ema_decay: float = 0.0,
-    ema_networks: tuple = (),
+    sharding: Annotated[str, only_with("parallel", "jit")] = "fully_sharded",
+    sharding_rules: Annotated[tuple, only_with("parallel", "jit")] = (),
+    ema_decay: Annotated[float, below(1)] = 0.0,
+    ema_networks: Annotated[tuple[str, ...], needs("ema_decay")] = (),
     init_from: str = "",
-    init_params: tuple = (),
-    freeze: tuple = (),
-    log_every: int = 50,
-    eval_every: int = 500,
-    eval_batches: int = 0,
-    save_every: int = 500,
-    keep_last: int = 2,
+    init_params: Annotated[tuple[str, ...], needs("init_from")] = (),
+    freeze: tuple[str, ...] = (),
+    log_every: Annotated[int, at_least(1)] = 50,
+    eval_every: Annotated[int, at_least(1)] = 500,
+    eval_batches: Annotated[int, at_least(0, "all")] = 0,
+    save_every: Annotated[int, at_least(1)] = 500,
+    keep_last: Annotated[int, at_least(1)] = 2,
     keep_best: str = "",
-    keep_best_mode: str = "min",
-    keep_every: int = 0,
-    max_bad_steps: int = 10,
-    max_rollbacks: int = 3,
-    rollback_lr_scale: float = 0.5,
-    heartbeat_seconds: int = 60,
-    stall_seconds: int = 1800,
-    num_samples: int = 64,
+    keep_best_mode: Annotated[str, needs("keep_best")] = "min",
+    keep_every: Annotated[int, at_least(0, "none")] = 0,
+    max_bad_steps: Annotated[int, at_least(1)] = 10,
+    max_rollbacks: Annotated[int, at_least(0)] = 3,
+    rollback_lr_scale: Annotated[float, up_to(1), needs("max_rollbacks")] = 0.5,
+    heartbeat_seconds: Annotated[int, at_least(2)] = 60,
+    stall_seconds: Annotated[int, at_least(0, "no limit")] = 1800,
+    num_samples: Annotated[int, at_least(1)] = 64,
     profile_steps: str = "",
 ) -> None:
     """The schema of a config's top level, beside its sections.
@@ -107,10 +108,10 @@ def schema(function: Callable, leave_out: Iterable[str] = ()) -> dict[str, Any]:
 def _default_or_type(parameter: inspect.Parameter) -> Any:
     if parameter.default is not None and parameter.default is not parameter.empty:
         return parameter.default
-    annotation = parameter.annotation
-    kinds = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    annotation = kinds.annotation_of(parameter)
+    alternatives = kinds.members(annotation)
     # Only plain types can be checked with `isinstance`.
-    plain = all(type(kind) is type and kind is not parameter.empty for kind in kinds)
+    plain = all(type(one) is type for one in alternatives)
     kind = annotation if plain else object
     return kind | None if parameter.default is None else kind
 
@@ -233,36 +234,8 @@ def parse(text: str, default: Any, key: str) -> Any:
     if value is None:
         return None
     if isinstance(default, tuple) and not isinstance(value, list | tuple):
-        value = tuple(part for part in str(text).split(",") if part)
+        value = tuple(kinds.split(text))
     return typed(value, default, key)
-
-
-def override(config: dict[str, Any], assignments: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """The config with each ("algorithm.beta", "4") put in place, by the type it had.
-
-    Another name ("algorithm.decoder") drops the arguments of the old one ("decoder_args").
-    """
-    config = copy.deepcopy(config)
-    for dotted, text in sorted(assignments, key=lambda pair: pair[0]):
-        *parents, name = dotted.split(".")
-        section, path = config, "config"
-        for parent in parents:
-            path += f".{parent}"
-            sections = [key for key in section if isinstance(section[key], dict)]
-            if parent not in sections:
-                raise ValueError(unknown(path, sections))
-            section = section[parent]
-        if name not in section and not (parents and _free_form(parents[-1])):
-            raise ValueError(unknown(f"config.{dotted}", section))
-        if f"{name}_args" in section and text != section[name]:
-            section[f"{name}_args"] = {}
-        default = {} if _free_form(name) else section.get(name)
-        section[name] = parse(text, default, f"config.{dotted}")
-    return config
-
-
-def _free_form(section: str) -> bool:
-    return section.endswith("_args") or section in FREE_FORM
 
 
 def profiled_steps(spec: str) -> tuple[int, int] | None:

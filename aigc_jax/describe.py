@@ -11,7 +11,6 @@ import numpy as np
 
 from aigc_jax import (
     build,
-    checks,
     core,
     describe_compiled,
     finetune,
@@ -35,7 +34,7 @@ def report(config: Mapping[str, Any], compiled: bool = False) -> str:
     Raises:
       ValueError: for a config that cannot work, as training would.
     """
-    checks.check(config)
+    build.check(config)
     if compiled:
         describe_compiled.simulate(config["mesh"])
     mesh = parallel.make_mesh(config["mesh"])

@@ -14,7 +14,6 @@ import numpy as np
 from aigc_jax import (
     build,
     checkpoint,
-    checks,
     core,
     failure,
     feed,
@@ -69,7 +68,7 @@ def train(config: Mapping[str, Any], workdir: pathlib.Path) -> core.State:
       ValueError: for a config that cannot work or that is not the workdir's, before any work.
       FloatingPointError: if going back does not help, with the whole story.
     """
-    checks.check(config)
+    build.check(config)
     mesh = parallel.make_mesh(config["mesh"])
     parallel.check_batch(config["batch_size"], config["accumulate"], mesh)
     tokenizer = finetune.tokenizer_of(config["init_from"])

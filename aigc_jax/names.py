@@ -12,6 +12,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from aigc_jax import kinds, ranges
 from aigc_jax.config import unknown
 
 
@@ -77,7 +78,7 @@ def resolve(
     A network class is constructed with `<option>_args` and those of `offered` that it declares as
     fields; a function is bound to its `<option>_args` and to what is offered of its parameters.
     """
-    options = {k: v for k, v in section.items() if k != "name" or "name" not in names}
+    options = dict(section)
     for option, modules in names.items():
         key, arguments = f"{where}.{option}", options.pop(f"{option}_args", {})
         if isinstance(options[option], Mapping):
@@ -89,18 +90,39 @@ def resolve(
     return options
 
 
+def check(
+    section: Mapping[str, Any],
+    names: Mapping[str, Any],
+    others: Mapping[str, Any],
+    where: str,
+    trust: Collection[str] | None = None,
+) -> None:
+    """Holds the arguments of everything that a section names against its signature.
+
+    Args:
+      others: what rules may refer to beside the arguments, see `ranges.check`.
+
+    Raises:
+      ValueError: for a name or an argument that does not exist, or a value that breaks a rule.
+    """
+    for option, modules in names.items():
+        if isinstance(section[option], str):
+            key, arguments = f"{where}.{option}", section.get(f"{option}_args", {})
+            found = find(section[option], modules, key, trust)
+            check_names(found, arguments, key)
+            ranges.check(found, arguments, f"{key}_args", others)
+
+
 def _construct(found: Any, arguments: Mapping, offered: Mapping, key: str) -> Any:
     if inspect.isclass(found) and issubclass(found, nn.Module):
-        declared = [f.name for f in dataclasses.fields(found) if f.name not in ("parent", "name")]
-        _check_arguments(arguments, declared, key)
+        declared = check_names(found, arguments, key)
         if offered.get("dtype") != jnp.float32 and "dtype" not in declared:
             raise ValueError(f"config.precision: {key} = {found.__name__} has no field dtype")
         given = {k: v for k, v in offered.items() if k in declared}
         given |= {k: _hashable(v) for k, v in arguments.items()}
         _check_given(found, given, key)
         return found(**given)
-    declared = list(inspect.signature(found).parameters)
-    _check_arguments(arguments, declared, key)
+    declared = check_names(found, arguments, key)
     bound = {k: offered[k] for k in ("steps",) if k in declared and k in offered} | dict(arguments)
     return functools.partial(found, **bound) if bound else found
 
@@ -115,10 +137,19 @@ def _check_given(network: type, given: Mapping, key: str) -> None:
             )
 
 
-def _check_arguments(arguments: Mapping, declared: list[str], key: str) -> None:
+def check_names(found: Any, arguments: Mapping, key: str) -> list[str]:
+    """The names of the arguments that a network class or function takes.
+
+    Raises:
+      ValueError: for an argument that it does not take.
+    """
+    network = inspect.isclass(found) and issubclass(found, nn.Module)
+    inner = ("parent", "name") if network else ()
+    declared = [name for name in kinds.parameters(found) if name not in inner]
     for name in arguments:
         if name not in declared:
             raise ValueError(unknown(f"{key}_args.{name}", declared))
+    return declared
 
 
 def _hashable(value: Any) -> Any:

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from aigc_jax.core import PyTree, path_name
+from aigc_jax.ranges import above, at_least, below, needs, only_with
 from aigc_jax.schedules import Schedule, constant
 
 
@@ -23,33 +24,29 @@ class Watched(NamedTuple):
 def make(
     *,
     name: str = "adam",
-    learning_rate: float = 1e-3,
+    learning_rate: Annotated[float, at_least(0)] = 1e-3,
     learning_rate_schedule: Callable[..., Schedule] = constant,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    eps: float = 1e-8,
-    momentum: float = 0.0,
-    weight_decay: float = 0.0,
-    weight_decay_paths: str = "",
-    clip_norm: float = 0.0,
+    b1: Annotated[float, below(1), only_with("name", "adam", "adamw", "lion")] = 0.9,
+    b2: Annotated[float, below(1), only_with("name", "adam", "adamw", "lion")] = 0.999,
+    eps: Annotated[float, above(0), only_with("name", "adam", "adamw")] = 1e-8,
+    momentum: Annotated[float, below(1), only_with("name", "sgd")] = 0.0,
+    weight_decay: Annotated[float, at_least(0), only_with("name", "adamw", "lion")] = 0.0,
+    weight_decay_paths: Annotated[str, needs("weight_decay")] = "",
+    clip_norm: Annotated[float, at_least(0, "no limit")] = 0.0,
     updates_per_step: int = 1,
 ) -> optax.GradientTransformation:
     """An optimiser: clipping by the global norm, then the rule `name` at its learning rate.
 
     Args:
       name: "adam", "adamw" (decoupled decay, arXiv 1711.05101), "sgd" or "lion" (2302.06675).
-      weight_decay: for "adamw" and "lion".
+      weight_decay: decoupled from the gradients.
       weight_decay_paths: regex of the parameters that decay; "" is all of two or more dimensions.
       clip_norm: the largest global norm of the gradients, 0 is no limit.
       updates_per_step: optimiser updates per step of the run; the schedule counts steps.
 
     Raises:
-      ValueError: for a weight decay that the rule does not have.
+      ValueError: for an unknown rule.
     """
-    if weight_decay and name not in ("adamw", "lion"):
-        raise ValueError(
-            f"weight_decay = {weight_decay} with optimizer {name!r}: only adamw and lion decay"
-        )
     course = learning_rate_schedule(learning_rate)
     rate = lambda count: course(count // updates_per_step)
     mask = lambda params: decayed(params, weight_decay_paths)

@@ -1,11 +1,14 @@
 """Normalisation and augmentation, in front of `step` inside the compiled call: pure functions."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
+
+from aigc_jax import ranges
+from aigc_jax.ranges import at_least, below, between
 
 Batch = Mapping[str, jax.Array]
 BACKGROUND = -1.0  # what comes into an image from outside it: black
@@ -81,20 +84,12 @@ def moved(keys: jax.Array, images: jax.Array, shift: int, rotate: float, scale: 
     return jax.vmap(move)(keys, images)
 
 
-def _checked(flip: float, shift: int, rotate: float, scale: float) -> None:
-    rules = {
-        "flip": (flip, 0 <= flip <= 1, "a probability from 0 to 1"),
-        "shift": (shift, shift >= 0 and shift == int(shift), "a whole number of pixels from 0"),
-        "rotate": (rotate, 0 <= rotate <= 180, "degrees from 0 to 180"),
-        "scale": (scale, 0 <= scale < 1, "a fraction from 0 up to but without 1"),
-    }
-    for name, (value, valid, accepted) in rules.items():
-        if not valid:
-            raise ValueError(f"augment.{name} = {value!r}: accepted is {accepted}")
-
-
 def augment(
-    *, flip: float = 0.0, shift: int = 0, rotate: float = 0.0, scale: float = 0.0
+    *,
+    flip: Annotated[float, between(0, 1)] = 0.0,
+    shift: Annotated[int, at_least(0)] = 0,
+    rotate: Annotated[float, between(0, 180)] = 0.0,
+    scale: Annotated[float, below(1)] = 0.0,
 ) -> Callable[[jax.Array, Batch], Batch]:
     """(key, batch) -> batch with its images randomly changed, each by a key of its own.
 
@@ -107,7 +102,8 @@ def augment(
     Raises:
       ValueError: a value is out of range, or the batch has no images.
     """
-    _checked(flip, shift, rotate, scale)
+    chosen = {"flip": flip, "shift": shift, "rotate": rotate, "scale": scale}
+    ranges.check(augment, chosen, "config.augment")
 
     def augmented(key, batch):
         if "image" not in batch:

@@ -6,9 +6,12 @@ schedule asks for `steps` and the config names none, it gets the number of steps
 
 import math
 from collections.abc import Callable
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
+
+from aigc_jax.ranges import at_least, between, up_to, within
 
 Schedule = Callable[[jax.Array | int], jax.Array]
 
@@ -18,7 +21,13 @@ def constant(value: float) -> Schedule:
     return lambda step: jnp.asarray(value, jnp.float32)
 
 
-def linear(value: float, *, steps: int, begin: int = 0, initial: float = 0.0) -> Schedule:
+def linear(
+    value: float,
+    *,
+    steps: Annotated[int, at_least(1)],
+    begin: Annotated[int, at_least(0)] = 0,
+    initial: Annotated[float, at_least(0)] = 0.0,
+) -> Schedule:
     """From `initial` at step `begin` in a straight line to `value` at step `begin + steps`."""
 
     def schedule(step):
@@ -27,16 +36,27 @@ def linear(value: float, *, steps: int, begin: int = 0, initial: float = 0.0) ->
     return schedule
 
 
-def cosine(value: float, *, steps: int, final: float = 0.0) -> Schedule:
+def cosine(
+    value: float,
+    *,
+    steps: Annotated[int, at_least(1)],
+    final: Annotated[float, at_least(0)] = 0.0,
+) -> Schedule:
     """Half a cosine from `value` at step 0 to `final` at step `steps` (SGDR, 2017)."""
     return warmup_cosine(value, steps=steps, warmup=0, final=final)
 
 
-def warmup_cosine(value: float, *, steps: int, warmup: int, final: float = 0.0) -> Schedule:
+def warmup_cosine(
+    value: float,
+    *,
+    steps: Annotated[int, at_least(1)],
+    warmup: Annotated[int, at_least(0)],
+    final: Annotated[float, at_least(0)] = 0.0,
+) -> Schedule:
     """Linear to `value` over `warmup` steps, then half a cosine to `final` at step `steps`.
 
     Step t of the warm-up has (t + 1) / (warmup + 1) of the value, so that no update is wasted on a
-    zero rate.
+    zero rate. A run of fewer steps than its warm-up ends on the way up.
     """
 
     def schedule(step):
@@ -47,7 +67,14 @@ def warmup_cosine(value: float, *, steps: int, warmup: int, final: float = 0.0) 
     return schedule
 
 
-def wsd(value: float, *, steps: int, warmup: int, decay: int, final: float = 0.0) -> Schedule:
+def wsd(
+    value: float,
+    *,
+    steps: Annotated[int, at_least(1)],
+    warmup: Annotated[int, at_least(0)],
+    decay: Annotated[int, at_least(0), within("steps", "warmup")],
+    final: Annotated[float, at_least(0)] = 0.0,
+) -> Schedule:
     """Warm-up, stable, decay: linear up over `warmup`, flat, linear to `final` in the last `decay`.
 
     The course of MiniCPM (arXiv 2404.06395): the flat part can be continued from at any time.
@@ -62,7 +89,12 @@ def wsd(value: float, *, steps: int, warmup: int, decay: int, final: float = 0.0
 
 
 def staircase(
-    value: float, *, steps: int, stages: int = 8, factor: float = 10 ** (-1 / 7), growth: float = 3
+    value: float,
+    *,
+    steps: Annotated[int, at_least(1)],
+    stages: Annotated[int, between(1, 100)] = 8,
+    factor: Annotated[float, between(0, 10)] = 10 ** (-1 / 7),
+    growth: Annotated[float, up_to(100)] = 3,
 ) -> Schedule:
     """Constant in each of `stages`, each `growth` times as long as the one before.
 
@@ -70,12 +102,7 @@ def staircase(
     the `steps`. With the defaults and value = 0.001 it is the schedule of Burda et al. 2016 (arXiv
     1509.00519), 0.001 * 10^(-i / 7) during 3^i passes for i = 0 .. 7, 3280 passes in all; fewer
     steps give a shorter one of the same shape.
-
-    Raises:
-      ValueError: `stages` is not 1 or more, or `growth` not positive.
     """
-    if stages < 1 or growth <= 0:
-        raise ValueError(f"staircase: stages={stages} must be 1 or more, growth={growth} above 0")
     ends = [sum(growth**i for i in range(stage + 1)) for stage in range(stages)]
     starts = [math.ceil(steps * end / ends[-1]) for end in ends[:-1]]  # of all stages but the first
 

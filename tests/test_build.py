@@ -198,13 +198,16 @@ def test_an_unknown_or_wrong_key_of_a_config_is_named(raw, message):
     [
         ({"precision": "bfloat"}, r"config\.precision = 'bfloat'.*mean 'bfloat16'"),
         ({"parallel": "jitt"}, r"config\.parallel = 'jitt'.*mean 'jit'"),
-        ({"keep_best_mode": "least"}, r"config\.keep_best_mode = 'least'.*max, min"),
+        (
+            {"keep_best": "elbo", "keep_best_mode": "least"},
+            r"config\.keep_best_mode = 'least'.*max, min",
+        ),
         ({"steps": 0}, r"config\.steps = 0: must be at least 1"),
         ({"save_every": 0}, r"config\.save_every = 0: must be at least 1"),
         ({"num_samples": 0}, r"config\.num_samples = 0: must be at least 1"),
         ({"keep_last": 0}, r"config\.keep_last = 0: must be at least 1"),
         ({"eval_batches": -1}, r"config\.eval_batches = -1: must be at least 0"),
-        ({"ema_decay": 1.5}, r"config\.ema_decay = 1\.5: must be from 0 up to but without 1"),
+        ({"ema_decay": 1.5}, r"config\.ema_decay = 1\.5: must be at least 0 and below 1"),
         ({"accumulate": 3}, r"config\.batch_size = 4: must be a multiple of.*accumulate = 3"),
         ({"steps_per_call": 3}, r"config\.steps = 1000: must be a multiple.*steps_per_call = 3"),
         ({"steps_per_call": 20}, r"config\.log_every = 50: must be a multiple.*steps_per_call"),

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from aigc_jax import build, config, identity
+from aigc_jax import build, config, identity, overrides
 
 
 def options(
@@ -132,7 +132,7 @@ def test_without_a_near_name_there_is_no_hint():
     ],
 )
 def test_an_override_takes_the_type_of_what_it_replaces(dotted, text, expected):
-    value = config.override(BASE, [(dotted, text)])
+    value = overrides.override(BASE, [(dotted, text)])
     for part in dotted.split("."):
         value = value[part]
     assert value == expected
@@ -140,15 +140,15 @@ def test_an_override_takes_the_type_of_what_it_replaces(dotted, text, expected):
 
 
 def test_overrides_leave_the_original_alone_and_the_last_one_wins():
-    found = config.override(BASE, [("steps", "5"), ("steps", "7")])
+    found = overrides.override(BASE, [("steps", "5"), ("steps", "7")])
     assert (found["steps"], BASE["steps"]) == (7, 100)
 
 
 def test_another_name_drops_the_arguments_of_the_old_one():
-    base = config.override(BASE, [("algorithm.loss_args.margin", "2")])
+    base = overrides.override(BASE, [("algorithm.loss_args.margin", "2")])
     pairs = [("algorithm.loss_args.scale", "3"), ("algorithm.loss", "wasserstein")]
-    assert config.override(base, pairs)["algorithm"]["loss_args"] == {"scale": 3}
-    same = config.override(base, [("algorithm.loss", "hinge")])
+    assert overrides.override(base, pairs)["algorithm"]["loss_args"] == {"scale": 3}
+    same = overrides.override(base, [("algorithm.loss", "hinge")])
     assert same["algorithm"]["loss_args"] == {"margin": 2}
 
 
@@ -165,7 +165,7 @@ def test_another_name_drops_the_arguments_of_the_old_one():
 )
 def test_a_bad_override_is_named(dotted, text, message):
     with pytest.raises(ValueError, match=message):
-        config.override(BASE, [(dotted, text)])
+        overrides.override(BASE, [(dotted, text)])
 
 
 @pytest.mark.parametrize(

@@ -16,15 +16,18 @@ PARTS = {"gan": ("game", "sampling"), "vae": ("model", "heads")}
 LINEN = "jax flax optax numpy"
 READERS = "numpy PIL sklearn tokenizers tensorflow_datasets grain"
 
-# What every module may import: a rule on a config is refused or said, as the caller decides.
-EVERYONE = (".refusals",)
+# What every module may import: rules stand beside the options of a config, and are refused or said.
+EVERYONE = (".refusals", ".ranges")
 # Modules -> what they may import beside the standard library: packages, and modules of aigc_jax,
 # which begin with a dot. The first pattern that matches a module is its rule.
 RULES = {
     "refusals": "",
     "seeds": "",
+    "kinds": "",
+    "ranges": ".kinds",
     "core": LINEN,
-    "config": "",
+    "config": ".kinds .seeds",
+    "overrides": ".config .kinds",
     "guard": "jax numpy .core .optim",
     "schedules": LINEN,
     "preprocess": LINEN,
@@ -64,7 +67,7 @@ RULES |= {
     "profile": "jax",
     "start": "jax .build .checkpoint .core .finetune .log .parallel .sharding",
     "flops": "jax numpy",
-    "names": "jax flax .config",
+    "names": "jax flax .config .kinds",
     "optim": "jax optax .core .schedules",
     "compiling": "jax",
     "parallel": "jax numpy .compiling .constraints .core .pmapped .sharding",
@@ -72,11 +75,12 @@ RULES |= {
     "checkpoint": "jax numpy .core .storage.*",
     "workdir": "jax .checkpoint .core .data.* .identity .sharding",
     "finetune": "jax .checkpoint .core .data.*",
-    "build": "jax numpy .checks .config .core .data.* .guard .names .optim .preprocess .schedules",
+    "build": "jax numpy .checks .config .core .data.* .guard .identity .kinds .names .optim"
+    " .overrides .preprocess .schedules",
     "samples": "jax numpy .build .compiling .config .core .data.* .identity .log .media.*",
-    "describe": "jax flax numpy .build .checks .core .describe_compiled .finetune .flops .identity"
+    "describe": "jax flax numpy .build .core .describe_compiled .finetune .flops .identity"
     " .names .parallel .schedules .sharding",
-    "loop": "jax numpy .build .checkpoint .checks .config .core .data.* .failure .feed .finetune"
+    "loop": "jax numpy .build .checkpoint .config .core .data.* .failure .feed .finetune"
     " .guard .health .launch .lock .log .parallel .profile .rollback .samples .start .workdir",
     "evaluation.*": "jax flax numpy .build .config .core .data.* .describe .evaluation.* .feed"
     " .log .media.* .metrics.* .names .parallel .preprocess .samples .seeds",

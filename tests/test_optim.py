@@ -109,9 +109,3 @@ def test_averaged_over_takes_the_mean_of_the_devices_before_clipping():
 def test_an_unknown_rule_lists_the_known_ones():
     with pytest.raises(ValueError, match=r"'adamm'.*adam, adamw, sgd, lion"):
         optim.make(name="adamm")
-
-
-@pytest.mark.parametrize("name", ["adam", "sgd"])
-def test_a_decay_that_would_do_nothing_is_refused(name):
-    with pytest.raises(ValueError, match=rf"weight_decay = 0.1.*{name}"):
-        optim.make(name=name, weight_decay=0.1)

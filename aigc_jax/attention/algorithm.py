@@ -9,6 +9,7 @@ network tells it, the softmax weights f32 [B, layers, heads, T, T] of queries (r
 """
 
 from collections.abc import Mapping
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from flax import linen as nn
 
 from aigc_jax import core
 from aigc_jax.attention import decode, filters, losses, rnn, transformer
+from aigc_jax.ranges import at_least
 
 NAMES = {"network": (transformer, rnn)}
 
@@ -27,7 +29,7 @@ def make(
     tx: Mapping[str, optax.GradientTransformation],
     accumulate: int = 1,
     network: str | nn.Module = "Transformer",
-    start_token: int = 0,
+    start_token: Annotated[int, at_least(0)] = 0,
 ) -> core.Algorithm:
     """A language model on batches of "tokens" i32 [B, T+1], and "mask" f32 [B, T] where padded.
 
@@ -76,12 +78,12 @@ def make(
         keys: jax.Array,
         cond: core.Batch,
         *,
-        max_tokens: int = 256,
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        min_p: float = 0.0,
-        repetition_penalty: float = 1.0,
+        max_tokens: Annotated[int, at_least(1)] = 256,
+        temperature: filters.Temperature = 1.0,
+        top_k: filters.TopK = 0,
+        top_p: filters.TopP = 1.0,
+        min_p: filters.MinP = 0.0,
+        repetition_penalty: filters.RepetitionPenalty = 1.0,
     ) -> core.Batch:
         """Texts: "tokens" i32 [n, P + max_tokens] and "length" i32 [n], the tokens that count.
 

@@ -6,22 +6,32 @@ tokens of a row's prompt and of what it has generated; tokens it rules out get -
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from aigc_jax import ranges
+from aigc_jax.ranges import above, at_least, between, up_to
+
 Filter = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+Temperature = Annotated[float, at_least(0, "always the likeliest token")]
+TopK = Annotated[int, at_least(0, "all tokens")]
+TopP = Annotated[float, up_to(1)]
+MinP = Annotated[float, between(0, 1)]
+RepetitionPenalty = Annotated[float, above(0)]
 
 
 class Options(NamedTuple):
     """What shapes the next token's distribution; the defaults leave it as the network gives it."""
 
-    temperature: float = 1.0  # 0: always the likeliest token
-    top_k: int = 0  # 0: all tokens
-    top_p: float = 1.0
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
+    temperature: Temperature = 1.0
+    top_k: TopK = 0
+    top_p: TopP = 1.0
+    min_p: MinP = 0.0
+    repetition_penalty: RepetitionPenalty = 1.0
 
 
 def penalise_repetition(penalty: float) -> Filter:
@@ -80,16 +90,7 @@ def keep_min_p(p: float) -> Filter:
 
 def check(options: Options) -> None:
     """Raises ValueError for an option outside its range."""
-    rules = {
-        "temperature": (options.temperature >= 0, "at least 0"),
-        "top_k": (options.top_k >= 0, "at least 0, where 0 keeps all tokens"),
-        "top_p": (0 < options.top_p <= 1, "above 0 and at most 1"),
-        "min_p": (0 <= options.min_p <= 1, "between 0 and 1"),
-        "repetition_penalty": (options.repetition_penalty > 0, "above 0"),
-    }
-    for name, (fits, rule) in rules.items():
-        if not fits:
-            raise ValueError(f"{name}={getattr(options, name)} must be {rule}")
+    ranges.check(Options, options._asdict(), "sampling")
 
 
 def chain(options: Options) -> Sequence[Filter]:

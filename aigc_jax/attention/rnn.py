@@ -5,15 +5,17 @@ recurrent state in place of a cache.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from aigc_jax import ranges
 from aigc_jax.attention import cudnn_lstm
 from aigc_jax.attention.cells import CELLS, State, unroll
 from aigc_jax.layers.dense import Dense
+from aigc_jax.ranges import at_least, below
 
 
 class Memory(NamedTuple):
@@ -54,11 +56,7 @@ def check(model: "RnnLanguageModel") -> None:
     """Raises ValueError when an option of `model` has no meaning."""
     if model.cell not in CELLS:
         raise ValueError(f"cell={model.cell!r} is none of {', '.join(CELLS)}")
-    for option in ("vocab", "dim", "layers"):
-        if (value := getattr(model, option)) < 1:
-            raise ValueError(f"{option}={value} must be at least 1 (tokens come from text data)")
-    if not 0 <= model.dropout < 1:
-        raise ValueError(f"dropout={model.dropout} must be at least 0 and below 1")
+    ranges.check(type(model), vars(model), type(model).__name__)
 
 
 class RnnLanguageModel(nn.Module):
@@ -71,11 +69,11 @@ class RnnLanguageModel(nn.Module):
     On a GPU whole sequences go through cuDNN's LSTM where `cudnn_lstm.available` says so.
     """
 
-    vocab: int
-    dim: int = 128
-    layers: int = 2
+    vocab: Annotated[int, at_least(1)]
+    dim: Annotated[int, at_least(1)] = 128
+    layers: Annotated[int, at_least(1)] = 2
     cell: str = "lstm"
-    dropout: float = 0.0
+    dropout: Annotated[float, below(1)] = 0.0
     dtype: Any = jnp.float32
 
     def __post_init__(self):

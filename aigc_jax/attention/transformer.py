@@ -12,12 +12,13 @@ the number of tokens that can be looked back on, or None for any, `start(pad, ca
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from aigc_jax import ranges
 from aigc_jax.attention import blocks
 from aigc_jax.attention.blocks import FFNS, INIT, NORMS
 from aigc_jax.layers.attention import (
@@ -29,6 +30,7 @@ from aigc_jax.layers.attention import (
     enlarged,
 )
 from aigc_jax.layers.positions import SCHEMES
+from aigc_jax.ranges import at_least, below
 
 
 class Memory(NamedTuple):
@@ -45,9 +47,7 @@ def check(model: "Transformer") -> None:
     for option, known in (("positions", SCHEMES), ("norm", NORMS), ("ffn", FFNS)):
         if (value := getattr(model, option)) not in known:
             raise ValueError(f"{option}={value!r} is none of {', '.join(sorted(known))}")
-    for option in ("vocab", "context", "dim", "layers", "heads", "vocab_multiple"):
-        if (value := getattr(model, option)) < 1:
-            raise ValueError(f"{option}={value} must be at least 1 (tokens come from text data)")
+    ranges.check(type(model), vars(model), type(model).__name__)
     divisors = [n for n in range(1, model.dim + 1) if model.dim % n == 0]
     if model.heads not in divisors:
         raise ValueError(f"heads={model.heads} must divide dim={model.dim}: one of {divisors}")
@@ -59,10 +59,6 @@ def check(model: "Transformer") -> None:
     width = model.dim // model.heads
     if model.positions == "rope" and width % 2:
         raise ValueError(f"positions='rope' needs an even dim / heads, not {width}")
-    if any(period < 2 for period in model.periods):
-        raise ValueError(f"periods={model.periods} must be at least 2 tokens each")
-    if not 0 <= model.dropout < 1:
-        raise ValueError(f"dropout={model.dropout} must be at least 0 and below 1")
 
 
 class Transformer(nn.Module):
@@ -85,20 +81,20 @@ class Transformer(nn.Module):
     Raises ValueError, when built, for a combination that `check` refuses.
     """
 
-    vocab: int
-    context: int
-    dim: int = 128
-    layers: int = 4
-    heads: int = 4
-    kv_heads: int | None = None  # None: as many as heads
+    vocab: Annotated[int, at_least(1)]
+    context: Annotated[int, at_least(1)]
+    dim: Annotated[int, at_least(1)] = 128
+    layers: Annotated[int, at_least(1)] = 4
+    heads: Annotated[int, at_least(1)] = 4
+    kv_heads: Annotated[int | None, at_least(1)] = None  # None: as many as heads
     positions: str = "learned"
-    periods: Sequence[int] = ()
+    periods: Annotated[Sequence[int], at_least(2)] = ()
     norm: str = "layer"
     ffn: str = "gelu"
     qk_norm: bool = False
     bias: bool = True
-    dropout: float = 0.0
-    vocab_multiple: int = 1
+    dropout: Annotated[float, below(1)] = 0.0
+    vocab_multiple: Annotated[int, at_least(1)] = 1
     scan_layers: bool = False
     remat: bool = False
     dtype: Any = jnp.float32

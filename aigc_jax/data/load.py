@@ -4,8 +4,9 @@ import difflib
 import os
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
+from aigc_jax import ranges
 from aigc_jax.data import (
     builders,
     contents,
@@ -19,10 +20,10 @@ from aigc_jax.data import (
     text,
 )
 from aigc_jax.data.dataset import Dataset, Info
+from aigc_jax.ranges import above, at_least, between, only_with
 
 TEXTS = ("python_text", "tiny_shakespeare")
 MUSIC = ("jsb_chorales",)
-POSITIVE = ("image_size", "channels", "context", "vocab_size", "limit", "max_memory_gib")
 
 
 def options(
@@ -30,15 +31,15 @@ def options(
     name: str,
     manual_dir: str | None = None,
     data_dir: str | None = None,
-    image_size: int | None = None,
+    image_size: Annotated[int | None, at_least(1)] = None,
     channels: int | None = None,
-    context: int = 64,
+    context: Annotated[int, at_least(1)] = 64,
     tokenizer: str = "auto",
-    vocab_size: int = 1024,
-    limit: int | None = None,
-    transpose: int = 0,
-    max_memory_gib: float = 1.0,
-    max_rejected: float = 0.01,
+    vocab_size: Annotated[int, at_least(1), only_with("tokenizer", "bpe")] = 1024,
+    limit: Annotated[int | None, at_least(1)] = None,
+    transpose: Annotated[int, between(0, 12)] = 0,
+    max_memory_gib: Annotated[float, above(0)] = 1.0,
+    max_rejected: Annotated[float, between(0, 1)] = 0.01,
 ) -> dict[str, Any]:
     """The data section of a config, checked and completed.
 
@@ -63,21 +64,9 @@ def options(
       ValueError: names the key, its value and what is accepted.
     """
     config = dict(locals())
-    for key in POSITIVE:
-        value = config[key]
-        number = isinstance(value, int) or (key == "max_memory_gib" and isinstance(value, float))
-        if value is not None and not (number and value > 0):
-            raise ValueError(f"data.{key} = {value!r}: accepted is a number above 0, or None")
+    ranges.check(options, config, "config.data")
     if channels not in (None, *images.MODES):
         raise ValueError(f"data.channels = {channels!r}: accepted are {sorted(images.MODES)}")
-    if not isinstance(transpose, int) or not 0 <= transpose <= 12:
-        raise ValueError(f"data.transpose = {transpose!r}: accepted are 0 to 12 semitones")
-    number = isinstance(max_rejected, int | float) and not isinstance(max_rejected, bool)
-    if not number or not 0 <= max_rejected <= 1:
-        raise ValueError(
-            f"data.max_rejected = {max_rejected!r}: accepted is the share of a folder's files that "
-            "may be unusable, from 0 to 1"
-        )
     config["manual_dir"] = manual_dir or os.environ.get("AIGC_MANUAL_DIR")
     config["data_dir"] = data_dir or ".data"
     return config

@@ -17,6 +17,7 @@ updates of a step:
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Annotated
 
 import flax.linen as nn
 import jax
@@ -27,6 +28,7 @@ from aigc_jax import core, schedules
 from aigc_jax.core import Algorithm, Batch, Example, Metrics, PyTree, State
 from aigc_jax.gan import checks, health, losses, networks, packing, penalties, sampling
 from aigc_jax.gan.game import Game, apply, blank, of, variables
+from aigc_jax.ranges import at_least, needs
 
 NAMES = {
     "generator": networks,
@@ -47,12 +49,12 @@ def make(
     generator: str | nn.Module = "DcganGenerator",
     discriminator: str | nn.Module = "DcganDiscriminator",
     loss: str | Callable = "non_saturating",
-    latent_dim: int = 100,
-    n_critic: int = 1,
-    penalties: Mapping[Callable, float] = {},
-    penalties_schedule: str | Callable = "constant",
+    latent_dim: Annotated[int, at_least(1)] = 100,
+    n_critic: Annotated[int, at_least(1)] = 1,
+    penalties: Annotated[Mapping[Callable, float], at_least(0)] = {},
+    penalties_schedule: Annotated[str | Callable, needs("penalties")] = "constant",
     conditional: bool = False,
-    pack: int = 1,
+    pack: Annotated[int, at_least(1)] = 1,
 ) -> Algorithm:
     """A generative adversarial network (Goodfellow et al., arXiv 1406.2661).
 
@@ -73,11 +75,11 @@ def make(
         in their microbatch, so that other values of `accumulate` make other packs.
 
     Raises:
-      ValueError: for `conditional` on data without labels or with packs, `n_critic` below 1, a
-        microbatch that is no whole number of packs, networks of other shapes, or a penalty on a
-        discriminator with batch normalisation.
+      ValueError: for `conditional` on data without labels or with packs, a microbatch that is no
+        whole number of packs, networks of other shapes, or a penalty on a discriminator with batch
+        normalisation.
     """
-    checks.options(example.batch, example.num_classes, conditional, n_critic, latent_dim)
+    checks.options(example.batch, example.num_classes, conditional)
     checks.packs(pack, example.batch["image"].shape[0] // accumulate, conditional)
     discriminator = packing.judging(discriminator, pack)
     z, label, image = jax.eval_shape(lambda: blank(example, latent_dim, conditional, pack))

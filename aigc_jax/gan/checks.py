@@ -11,23 +11,16 @@ import flax.linen as nn
 import jax
 
 
-def options(
-    names: Collection[str], num_classes: int, conditional: bool, n_critic: int, latent_dim: int
-) -> None:
+def options(names: Collection[str], num_classes: int, conditional: bool) -> None:
     """A batch with these names has images, and labels where the game is conditional."""
     if "image" not in names:
         raise ValueError(f"a GAN needs images: this data has {', '.join(sorted(names))}")
     if conditional and not num_classes:
         raise ValueError("conditional=True: this data has no labels; use conditional=False")
-    for name, value in (("n_critic", n_critic), ("latent_dim", latent_dim)):
-        if value < 1:
-            raise ValueError(f"config.algorithm.{name} = {value}: must be 1 or more")
 
 
 def packs(pack: int, microbatch: int, conditional: bool) -> None:
     """A microbatch is a whole number of packs, and packs have no label."""
-    if pack < 1:
-        raise ValueError(f"config.algorithm.pack = {pack}: must be 1 or more")
     if microbatch % pack:
         raise ValueError(
             f"config.algorithm.pack = {pack}: config.batch_size / config.accumulate = {microbatch} "

@@ -15,13 +15,14 @@ the layers compute in.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from aigc_jax.layers.convolution import StridedConv, TransposedConv
+from aigc_jax.ranges import at_least, below, needs
 
 SMALLEST = 8
 
@@ -31,8 +32,8 @@ class MlpGenerator(nn.Module):
 
     shape: tuple[int, int, int]
     num_classes: int = 0
-    widths: Sequence[int] = (256, 512)
-    label_features: int = 32
+    widths: Annotated[Sequence[int], at_least(1)] = (256, 512)
+    label_features: Annotated[int, at_least(1), needs("conditional")] = 32
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -50,8 +51,8 @@ class MlpDiscriminator(nn.Module):
     """Dense layers with LeakyReLU 0.2 and dropout, for images of any size."""
 
     num_classes: int = 0
-    widths: Sequence[int] = (512, 256)
-    dropout: float = 0.3
+    widths: Annotated[Sequence[int], at_least(1)] = (512, 256)
+    dropout: Annotated[float, below(1)] = 0.3
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -75,8 +76,8 @@ class DcganGenerator(nn.Module):
 
     shape: tuple[int, int, int]
     num_classes: int = 0
-    widths: Sequence[int] = (128, 128, 64)
-    label_features: int = 32
+    widths: Annotated[tuple[int, int, int], at_least(1)] = (128, 128, 64)
+    label_features: Annotated[int, at_least(1), needs("conditional")] = 32
     dtype: Any = jnp.float32
     axis_name: str | None = None
 
@@ -114,8 +115,8 @@ class DcganDiscriminator(nn.Module):
 
     shape: tuple[int, int, int]
     num_classes: int = 0
-    widths: Sequence[int] = (64, 128)
-    dropout: float = 0.3
+    widths: Annotated[Sequence[int], at_least(1)] = (64, 128)
+    dropout: Annotated[float, below(1)] = 0.3
     dtype: Any = jnp.float32
 
     def __post_init__(self):

@@ -1,15 +1,23 @@
 """What a trained generator is used for: samples, given latents, and ways between two of them."""
 
+from typing import Annotated
+
 import jax
 import jax.numpy as jnp
 
 from aigc_jax import core
 from aigc_jax.core import Batch, State
 from aigc_jax.gan.game import Game, variables
+from aigc_jax.ranges import at_least
 
 
 def sample(
-    game: Game, state: State, keys: jax.Array, cond: Batch, *, truncation: float = 1.0
+    game: Game,
+    state: State,
+    keys: jax.Array,
+    cond: Batch,
+    *,
+    truncation: Annotated[float, at_least(0)] = 1.0,
 ) -> Batch:
     """Images [n, H, W, C], one per key, with their labels when conditional.
 

@@ -16,6 +16,7 @@ under bernoulli, which are no outcomes of it, and of 8-bit images under a densit
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Annotated, Literal
 
 import flax.linen as nn
 import jax
@@ -23,6 +24,7 @@ import jax.numpy as jnp
 import optax
 
 from aigc_jax import core, schedules
+from aigc_jax.ranges import at_least
 from aigc_jax.vae import binarization, checks, heads, likelihoods, networks, objectives
 from aigc_jax.vae.model import Model, autoencode, initialisers
 
@@ -44,14 +46,14 @@ def make(
     accumulate: int = 1,
     encoder: str | nn.Module = "MlpEncoder",
     decoder: str | nn.Module = "MlpDecoder",
-    latent_dim: int = 20,
+    latent_dim: Annotated[int, at_least(1)] = 20,
     likelihood: str | Callable = "bernoulli",
-    binarize: str = "dynamic",
+    binarize: Literal["dynamic", "none"] = "dynamic",
     objective: Callable[..., jax.Array] = objectives.negative_elbo,
-    importance_samples: int = 1,
-    beta: float = 1.0,
+    importance_samples: Annotated[int, at_least(1)] = 1,
+    beta: Annotated[float, at_least(0)] = 1.0,
     beta_schedule: str | Callable = "constant",
-    free_bits: float = 0.0,
+    free_bits: Annotated[float, at_least(0)] = 0.0,
     conditional: bool = False,
     axis_name: str | None = None,
 ) -> core.Algorithm:
@@ -80,8 +82,7 @@ def make(
     Raises:
       ValueError: an option or a network does not fit the images or the other options.
     """
-    checks.options(example.batch, example.num_classes, latent_dim, conditional)
-    checks.importance_samples(importance_samples)
+    checks.options(example.batch, example.num_classes, conditional)
     checks.free_bits(free_bits, objective, accumulate, axis_name)
     if "latent_dim" in getattr(encoder, "__dataclass_fields__", ()):
         encoder = encoder.clone(latent_dim=latent_dim)

@@ -8,28 +8,18 @@ from collections.abc import Callable, Collection
 from functools import partial
 
 
-def options(names: Collection[str], num_classes: int, latent_dim: int, conditional: bool) -> None:
+def options(names: Collection[str], num_classes: int, conditional: bool) -> None:
     """A batch with these names has images, and labels where the model is conditional."""
     if "image" not in names:
         raise ValueError(f"a VAE needs images; this data has {sorted(names)}")
     if conditional and ("label" not in names or num_classes < 1):
         raise ValueError("conditional=True: this data has no labels; use conditional=False")
-    if latent_dim < 1:
-        raise ValueError(f"latent_dim={latent_dim}: must be 1 or more")
-
-
-def importance_samples(samples: int) -> None:
-    """An image has at least one draw."""
-    if samples < 1:
-        raise ValueError(f"importance_samples={samples}: must be 1 or more draws of z per image")
 
 
 def free_bits(
     bits: float, objective: Callable[..., object], accumulate: int, axis_name: str | None
 ) -> None:
     """Free bits are for an objective that knows of them, and a batch seen in one piece."""
-    if bits < 0:
-        raise ValueError(f"free_bits={bits}: must be 0 or more nats per latent dimension")
     if bits > 0 and "free_bits" not in inspect.signature(objective).parameters:
         raise ValueError(
             f"free_bits={bits} with objective={_name(objective)}: it has no free bits; use "

@@ -7,10 +7,12 @@ a mean would silently divide the weight of the rate by the number of pixels.
 
 import math
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from aigc_jax.ranges import above
 
 # Standard deviation of rounding [-1, 1] to 8 bits: (2 / 255) / sqrt(12) = exp(-6.1). A density
 # sharper than this only learns the rounding, and on constant pixels grows without bound.
@@ -43,18 +45,13 @@ def bernoulli() -> Likelihood:
     return Likelihood({}, log_prob, mean, binary=True)
 
 
-def gaussian(*, sigma: float = 1.0, learned: bool = True) -> Likelihood:
+def gaussian(*, sigma: Annotated[float, above(0)] = 1.0, learned: bool = True) -> Likelihood:
     """Independent normal pixels around `out`, all of one standard deviation on the [-1, 1] scale.
 
     log p = sum -(x - out)^2 / (2 sigma^2) - log sigma - log(2 pi) / 2. A density: its logarithm may
     be positive. `learned` makes log sigma a parameter that starts at `sigma`, which balances rate
     and distortion without tuning: the sigma-VAE (Rybkin et al. 2021, arXiv 2006.13202).
-
-    Raises:
-      ValueError: `sigma` is not positive.
     """
-    if sigma <= 0:
-        raise ValueError(f"sigma={sigma}: a standard deviation must be greater than 0")
     start = math.log(sigma)
 
     def log_prob(params, out, image):

@@ -8,13 +8,14 @@ likelihood, means under the Gaussian one. In conditional models both are called 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from aigc_jax.layers.convolution import StridedConv, TransposedConv
+from aigc_jax.ranges import at_least, below
 
 MIN_SIZE = 8
 
@@ -26,10 +27,10 @@ class MlpEncoder(nn.Module):
     as tanh learn several times faster on mostly black images when it is 0.
     """
 
-    latent_dim: int = 20
-    hidden: Sequence[int] = (512, 256)
+    latent_dim: Annotated[int, at_least(1)] = 20
+    hidden: Annotated[Sequence[int], at_least(1)] = (512, 256)
     activation: str = "relu"
-    black: float = -1.0
+    black: Annotated[float, below(1, -1)] = -1.0
     num_classes: int = 0
     dtype: Any = jnp.float32
 
@@ -48,7 +49,7 @@ class MlpDecoder(nn.Module):
     """Dense layers: [B, D] -> [B, *shape]."""
 
     shape: Sequence[int]
-    hidden: Sequence[int] = (256, 512)
+    hidden: Annotated[Sequence[int], at_least(1)] = (256, 512)
     activation: str = "relu"
     num_classes: int = 0
     dtype: Any = jnp.float32
@@ -71,9 +72,9 @@ class ConvEncoder(nn.Module):
     Kernels of 4: a stride-2 convolution is computed on patches of 2, which 4 fills and 3 does not.
     """
 
-    latent_dim: int = 20
-    features: Sequence[int] = (32, 64)
-    hidden: int = 256
+    latent_dim: Annotated[int, at_least(1)] = 20
+    features: Annotated[Sequence[int], at_least(1)] = (32, 64)
+    hidden: Annotated[int, at_least(1)] = 256
     num_classes: int = 0
     dtype: Any = jnp.float32
 
@@ -97,8 +98,8 @@ class ConvDecoder(nn.Module):
     """
 
     shape: Sequence[int]
-    features: Sequence[int] = (64, 32)
-    hidden: int = 256
+    features: Annotated[Sequence[int], at_least(1)] = (64, 32)
+    hidden: Annotated[int, at_least(1)] = 256
     num_classes: int = 0
     dtype: Any = jnp.float32
 

@@ -131,5 +131,5 @@ def test_what_does_not_fit_is_refused():
         make(start_token=30)
     generator, keys = make(), core.example_keys(jax.random.key(3), 1)
     state = jax.jit(generator.init)(jax.random.key(1))
-    with pytest.raises(ValueError, match="top_p=0"):
+    with pytest.raises(ValueError, match="top_p = 0"):
         generator.sample(state, keys, {}, top_p=0)

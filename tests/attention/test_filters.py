@@ -74,5 +74,5 @@ def test_draws_have_the_filtered_distribution():
     ],
 )
 def test_a_value_outside_its_range_is_refused_by_name(option, value):
-    with pytest.raises(ValueError, match=f"{option}={value}"):
+    with pytest.raises(ValueError, match=f"{option} = {value}"):
         filters.check(filters.Options(**{option: value}))

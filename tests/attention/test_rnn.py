@@ -72,8 +72,8 @@ def test_only_an_lstms_forget_gate_begins_open():
     ("options", "message"),
     [
         ({"cell": "rnn"}, "cell='rnn' is none of lstm, gru"),
-        ({"layers": 0}, "layers=0 must be at least 1"),
-        ({"dropout": -1.0}, "dropout=-1.0"),
+        ({"layers": 0}, "layers = 0: must be at least 1"),
+        ({"dropout": -1.0}, "dropout = -1.0"),
     ],
 )
 def test_options_without_meaning_are_refused_when_built(options, message):

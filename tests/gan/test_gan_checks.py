@@ -39,21 +39,20 @@ class Undecided(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("names", "num_classes", "conditional", "n_critic", "message"),
+    ("names", "num_classes", "conditional", "message"),
     [
-        (("tokens",), 0, False, 1, "needs images.*tokens"),
-        (("image",), 0, True, 1, "conditional=True.*no labels.*conditional=False"),
-        (("image",), 0, False, 0, "n_critic = 0.*1 or more"),
+        (("tokens",), 0, False, "needs images.*tokens"),
+        (("image",), 0, True, "conditional=True.*no labels.*conditional=False"),
     ],
 )
-def test_options_that_the_data_cannot_serve(names, num_classes, conditional, n_critic, message):
+def test_options_that_the_data_cannot_serve(names, num_classes, conditional, message):
     with pytest.raises(ValueError, match=message):
-        checks.options(names, num_classes, conditional, n_critic, 1)
+        checks.options(names, num_classes, conditional)
 
 
 def test_options_that_fit():
-    checks.options(("image", "label"), 10, True, 5, 100)
-    checks.options(("image",), 0, False, 1, 1)
+    checks.options(("image", "label"), 10, True)
+    checks.options(("image",), 0, False)
 
 
 def test_a_generator_of_another_size():
@@ -82,7 +81,6 @@ def test_packs_that_fit():
 @pytest.mark.parametrize(
     ("pack", "microbatch", "conditional", "message"),
     [
-        (0, 8, False, "config.algorithm.pack = 0.*1 or more"),
         (3, 8, False, r"pack = 3: config.batch_size / config.accumulate = 8 must be a multiple"),
         (2, 8, True, "pack = 2.*pack=1 with conditional=True, or conditional=False"),
     ],

@@ -286,8 +286,6 @@ def test_learned_sigma_recovers_the_noise_of_the_data():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"latent_dim": 0}, "latent_dim=0"),
-        ({"importance_samples": 0}, "importance_samples=0"),
         ({"free_bits": 0.1, **IWAE}, "free_bits=0.1 with objective=importance_weighted"),
         ({"binarize": "static"}, "binarize='static'"),
         ({"likelihood": likelihoods.gaussian}, "binary pixels"),
