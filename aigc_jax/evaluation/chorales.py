@@ -48,7 +48,7 @@ def add(
     size = f"{len(made)} samples of {len(made[0])} frames"
     for name, (rule, words) in RULES.items():
         metric = lambda rule=rule, words=words: Metric(
-            rule(made), len(made), f"{words}; {size}", {"real test": rule(real)}
+            rule(made), len(made), f"{words}; {size}", {"real test": rule(real)}, "real test"
         )
         measured(found, name, metric)
     _copies(found, dataset.train, made, real, size)
@@ -77,7 +77,7 @@ def _copies(
     run, floor = (rules.longest_copied_run(p, corpus, any_key=True) for p in (made, alike))
     words = f"frames in a row that stand in a training piece, in whatever key; {size}"
     found.metrics["longest_copied_run"] = Metric(
-        float(run), len(made), words, {"test | train": float(floor)}, "lower", "frames"
+        *(float(run), len(made), words, {"test | train": float(floor)}, "test | train", "frames")
     )
 
 

@@ -91,7 +91,7 @@ def _look_at_real(study: Study, found: Findings) -> None:
     """Training images of a fixed order, which no seed of a run changes."""
     if study.judge and study.judge.accuracy is not None:
         right, count = study.judge.accuracy, study.dataset.eval.length
-        found.metrics["classifier_accuracy"] = Metric(right, count, study.judge.name, {}, "higher")
+        found.metrics["classifier_accuracy"] = Metric(right, count, study.judge.name)
     order = np.random.default_rng(0).permutation(study.dataset.train.length)
     chosen = {"train": order[: study.count], "other": order[study.count : 2 * study.count]}
     for name, indices in chosen.items():
@@ -160,7 +160,9 @@ def _quality(study: Study, found: Findings) -> None:
         below = {kind: getattr(floor, name) for kind, floor in floors.items()}
         text = f"k = {NEIGHBOURS}; {_against(study)}"
         value = getattr(values, name)
-        found.metrics[name] = Metric(value, study.count, text, below, "higher")
+        # A ball per fake is what real data have; more is a crowd in their densest places.
+        better = "test | train" if name == "density" else "higher"
+        found.metrics[name] = Metric(value, study.count, text, below, better)
 
 
 def _two_sample(study: Study) -> tuple[str, Callable[[], Metric]]:
@@ -171,7 +173,8 @@ def _two_sample(study: Study) -> tuple[str, Callable[[], Metric]]:
     def measure() -> Metric:
         value, floors = _compared(study, distance)
         text = "leave-one-out accuracy of telling samples from real images by the nearest of both, "
-        return Metric(value, study.count, f"{text}0.5 is best; {_against(study)}", floors)
+        text = f"{text}0.5 where they are alike; {_against(study)}"
+        return Metric(value, study.count, text, floors, "test | train")
 
     return "two_sample_accuracy", measure
 
@@ -182,16 +185,21 @@ def _diversity(study: Study, found: Findings) -> None:
     def distance() -> Metric:
         value, floor = (neighbours.mean_pairwise_distance(flat[k]) for k in ("fake", "test"))
         text = "mean Euclidean distance of two different images in pixels of [-1, 1]"
-        return Metric(value, study.count, text, {"test": floor}, "higher")
+        return Metric(value, study.count, text, {"test": floor}, "test")
 
     def structure() -> Metric:
         key = core.stream(study.seed, core.EVAL)
         value, floor = (
-            pictures.ms_ssim_diversity(looked.image, pairs=PAIRS, key=key)
+            pictures.ms_ssim_diversity(
+                looked.image, looked.label if within else None, pairs=PAIRS, key=key
+            )
             for _, looked in _seen(study)
         )
-        text = f"mean MS-SSIM of {PAIRS:,} random pairs, scales: {value.scales}"
-        return Metric(value.ms_ssim, study.count, text, {"test": floor.ms_ssim}, "lower")
+        of = "within a class" if within else "of any two"
+        text = f"mean MS-SSIM of {PAIRS:,} random pairs {of}, scales: {value.scales}"
+        return Metric(value.ms_ssim, study.count, text, {"test": floor.ms_ssim}, "test")
+
+    within = all(looked.label is not None for _, looked in _seen(study))
 
     measured(found, "pairwise_distance", distance)
     measured(found, "ms_ssim", structure)
@@ -212,11 +220,11 @@ def _memorisation(study: Study, found: Findings) -> None:
         nearest = (neighbours.nearest(made, train)[0] for made in (fake, test))
         values.append(neighbours.memorisation(*nearest))
         text = f"median pixel distance to the nearest training image, over test images'; {counted}"
-        return Metric(values[0].ratio, len(fake), text, {"test": 1.0})
+        return Metric(values[0].ratio, len(fake), text, {"test": 1.0}, "test")
 
     def share() -> Metric:
         text = f"share of samples nearer to a training image than 99 % of test images; {counted}"
-        return Metric(values[0].share, len(fake), text, {"test": 0.01}, "lower")
+        return Metric(values[0].share, len(fake), text, {"test": 0.01}, "test")
 
     values: list[neighbours.Memorisation] = []
     measured(found, "memorisation_ratio", ratio)
@@ -230,13 +238,13 @@ def _classes(study: Study, found: Findings) -> None:
     """Inception-style score, the rarest class and the confidence, all of the classifier's word."""
     fake, test = (looked.probabilities for _, looked in _seen(study))
     judged = f"by {study.judge.name}"
-    for name, function, better, text in (
-        ("classifier_score", scores.inception_style_score, "higher", "exp E KL(p(y|x) || p(y))"),
-        ("confidence", scores.confidence, "", "mean probability of the likeliest class"),
-        ("least_share", _least_share, "higher", "share of the rarest class"),
+    for name, function, text in (
+        ("classifier_score", scores.inception_style_score, "exp E KL(p(y|x) || p(y))"),
+        ("confidence", scores.confidence, "mean probability of the likeliest class"),
+        ("least_share", _least_share, "share of the rarest class"),
     ):
         floors = {"test": function(test)}
-        values = Metric(function(fake), study.count, f"{text}, {judged}", floors, better)
+        values = Metric(function(fake), study.count, f"{text}, {judged}", floors, "test")
         found.metrics[name] = values
     label = study.looked["fake"].label
     if label is not None:

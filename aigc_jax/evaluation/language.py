@@ -132,12 +132,12 @@ def _texts(
     made = [decode(row) for row in drawn]
     starts = np.linspace(0, max(len(held_out) - TOKENS, 0), len(drawn)).astype(int)
     real = [decode(held_out[start : start + TOKENS]) for start in starts]
-    size = f"{len(made)} samples of {len(drawn[0])} tokens"
+    size, floor_name = f"{len(made)} samples of {len(drawn[0])} tokens", f"real {split}"
     for n in (1, 2, 3):
         count = lambda texts, n=n: metrics.distinct_n([text.split() for text in texts], n)
         words = f"different {n}-grams of words over all of them; {size}"
         metric = lambda n=n, count=count, words=words: Metric(
-            count(made), len(made), words, {f"real {split}": count(real)}
+            count(made), len(made), words, {floor_name: count(real)}, floor_name
         )
         measured(found, f"distinct_{n}", metric)
     corpus = decode(np.ravel(dataset.train.arrays["tokens"]))
@@ -145,7 +145,7 @@ def _texts(
     floor, _ = metrics.longest_copy(real, corpus)
     words = f"the longest part of a sample that stands in the training text; {size}"
     found.metrics["longest_copy"] = Metric(
-        float(length), len(made), words, {f"real {split}": float(floor)}, "lower", "characters"
+        *(float(length), len(made), words, {floor_name: float(floor)}, floor_name, "characters")
     )
     shown = "\n\n".join(f"--- {i} ---\n{text}" for i, text in enumerate(made[:SHOWN]))
     caption = f"{SHOWN} of {size}, from the start token, unprompted."

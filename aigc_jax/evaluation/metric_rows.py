@@ -7,7 +7,7 @@ from typing import Any
 from aigc_jax.evaluation import standing
 from aigc_jax.evaluation.axes import Axis, position
 from aigc_jax.evaluation.markup import Markup, element, escaped
-from aigc_jax.evaluation.readable import ARROWS, number, quantity
+from aigc_jax.evaluation.readable import arrow, direction, number, quantity
 from aigc_jax.evaluation.runs import Run
 from aigc_jax.evaluation.sections import colour, evaluations_of, heading, scrolling
 
@@ -39,11 +39,11 @@ def _body(name: str, runs: Sequence[Run]) -> Markup:
     metrics = standing.of_runs(evaluations_of(runs), name)
     leaders = standing.best(metrics)
     better = next(iter(metrics.values()))["better"]
-    meaning = f"{better} is better" if better else None
-    arrow = element("span", f" {ARROWS.get(better, '')}", class_="arrow", title=meaning)
+    meaning = direction(better) or None
+    where = element("span", f" {arrow(better)}", class_="arrow", title=meaning)
     numbers = element(
         "tr",
-        element("th", element("code", breakable(name)), arrow, scope="row"),
+        element("th", element("code", breakable(name)), where, scope="row"),
         *(_value(run, metrics, leaders) for run in runs),
         element("td", _joined(f"{m['samples']:,}" for m in metrics.values()), class_="number"),
         element("td", _floors(runs, metrics)),

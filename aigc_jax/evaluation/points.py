@@ -30,7 +30,7 @@ def findings(name: str, draw: Callable[[int], np.ndarray], test: np.ndarray) -> 
     near = f"within {modes.HIGH_QUALITY_SIGMAS} standard deviations of a mean"
     told = {
         "found": ("modes", "higher", f"modes with at least one sample {near}"),
-        "high_quality": ("high_quality_share", "higher", f"share of samples {near}"),
+        "high_quality": ("high_quality_share", "test", f"share of samples {near}"),
         "reverse_kl": (
             *("reverse_kl", "lower"),
             "KL(samples' modes | uniform), every sample counted for its nearest mode",

@@ -7,6 +7,7 @@ POWERS = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"))
 # Units that take the letter of a power: "3.4 GFLOPs", not "3.4 G FLOPs".
 WITH_LETTER = {"bytes": "B", "B": "B", "FLOP": "FLOP", "FLOPs": "FLOPs"}
 ARROWS = {"lower": "↓", "higher": "↑"}
+NEAR = "→"  # towards a floor
 ACRONYMS = "fid kid mse psnr ssim ms elbo nll iw kl"
 SPELLINGS = {word: word.upper() for word in ACRONYMS.split()}
 SPELLINGS |= {"frechet": "Fréchet", "flops": "FLOPs"}
@@ -56,6 +57,18 @@ def tick(value: float) -> str:
         if size >= max(power, 1e4):
             return f"{value / power:g}{letter}"
     return f"{value:g}"
+
+
+def arrow(better: str) -> str:
+    """The sign of where better is; nothing where nothing is better."""
+    return ARROWS.get(better, NEAR if better else "")
+
+
+def direction(better: str) -> str:
+    """Where better is, in words; `better` is "lower", "higher" or the name of a floor."""
+    if better in ("", *ARROWS):
+        return f"{better} is better" if better else ""
+    return f"nearer to real data ({better}) is better"
 
 
 def words(name: str) -> str:

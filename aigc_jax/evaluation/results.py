@@ -15,7 +15,9 @@ class Metric(NamedTuple):
     samples: int  # of how many generated or held-out examples
     protocol: str  # in words: the data, the features, the estimator
     floors: Mapping[str, float] = {}  # the same number for real data, {"test | train": ...}
-    better: str = ""  # "lower", "higher" or "" where neither is
+    # "lower", "higher", the name of the floor where nearer to it is better, since real data are
+    # there too and more and less are both unlike them; "" where nothing is better.
+    better: str = ""
     unit: str = ""
 
 

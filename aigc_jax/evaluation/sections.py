@@ -6,7 +6,7 @@ from typing import Any
 
 from aigc_jax.evaluation import standing
 from aigc_jax.evaluation.markup import Markup, element, joined
-from aigc_jax.evaluation.readable import ARROWS, headed, number, quantity
+from aigc_jax.evaluation.readable import arrow, direction, headed, number, quantity
 from aigc_jax.evaluation.runs import Run
 
 # Of metrics.json; what else stands in it is shown as it is.
@@ -142,7 +142,7 @@ def _card(name: str, runs: Sequence[Run], metrics: Mapping[str, Any]) -> Markup:
     written, _, unit = quantity(metric["value"], metric["unit"]).partition(" ")
     value = element("div", written, element("span", f" {unit}", class_="unit"), class_="value")
     floors = ", ".join(f"{label} {number(v, 3)}" for label, v in metric["floors"].items())
-    lines = [direction(metric["better"]), f"real data: {floors}" if floors else ""]
+    lines = [_direction(metric["better"]), f"real data: {floors}" if floors else ""]
     small = [element("p", text, class_="soft") for text in lines if text]
     return element("section", element("h2", headed(name)), value, *small, class_="card")
 
@@ -154,7 +154,7 @@ def _card_of_several(name: str, runs: Sequence[Run], metrics: Mapping[str, Any])
         for i, run in enumerate(runs)
         if run.name in metrics
     ]
-    better = direction(next(iter(metrics.values()))["better"])
+    better = _direction(next(iter(metrics.values()))["better"])
     small = element("p", better, class_="soft") if better else None
     title = element("h2", headed(name))
     return element("section", title, element("ol", *rows), small, class_="card")
@@ -167,9 +167,9 @@ def _short_value(run: Run, metrics: Mapping[str, Any], leaders: set[str]) -> Mar
     return element(name, quantity(metric["value"], metric["unit"]), class_=best)
 
 
-def direction(better: str) -> str:
+def _direction(better: str) -> str:
     """Where better is, in words with an arrow."""
-    return f"{ARROWS[better]} {better} is better" if better else ""
+    return f"{arrow(better)} {direction(better)}".strip()
 
 
 def refused(runs: Sequence[Run]) -> Markup | None:

@@ -48,13 +48,24 @@ def comparable(metrics: Mapping[str, Mapping[str, Any]]) -> bool:
 
 
 def best(metrics: Mapping[str, Mapping[str, Any]]) -> set[str]:
-    """The runs with the best of comparable values; none if all are equal or nothing is better."""
-    values = {run: m["value"] for run, m in metrics.items()}
-    better = next(iter(metrics.values()))["better"] if metrics else ""
-    if len(set(values.values())) < 2 or not better or not comparable(metrics):
+    """The runs with the best of comparable values; none if all are equal or nothing is better.
+
+    Nothing is where values should be near a floor that a run lacks.
+    """
+    behind = {run: _behind(metric) for run, metric in metrics.items()}
+    if len(set(behind.values())) < 2 or None in behind.values() or not comparable(metrics):
         return set()
-    goal = (min if better == "lower" else max)(values.values())
-    return {run for run, value in values.items() if value == goal}
+    goal = min(behind.values())
+    return {run for run, value in behind.items() if value == goal}
+
+
+def _behind(metric: Mapping[str, Any]) -> float | None:
+    """The lower, the better; None where nothing is better."""
+    value, better = metric["value"], metric["better"]
+    if better in ("lower", "higher"):
+        return value if better == "lower" else -value
+    floor = metric["floors"].get(better)
+    return None if floor is None else abs(value - floor)
 
 
 def floors(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, list[float]]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aigc_jax.evaluation import standing
-from aigc_jax.evaluation.readable import ARROWS, number, quantity, words
+from aigc_jax.evaluation.readable import ARROWS, NEAR, arrow, number, quantity, words
 
 BEST, UNLIKE = "*", "†"  # marks behind a value
 GAP = "   "
@@ -50,7 +50,7 @@ def aligned(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
 
 def _row(evaluations: Mapping[str, Mapping[str, Any]], name: str) -> list[str]:
     metrics = standing.of_runs(evaluations, name)
-    arrow = ARROWS.get(next(iter(metrics.values()))["better"], "")
+    where = arrow(next(iter(metrics.values()))["better"])
     leaders, alike = standing.best(metrics), standing.comparable(metrics)
     several = len(evaluations) > 1
 
@@ -65,7 +65,7 @@ def _row(evaluations: Mapping[str, Mapping[str, Any]], name: str) -> list[str]:
         f"{label} {_each({value: number(value, 3) for value in values})}"
         for label, values in standing.floors(metrics).items()
     ]
-    return [f"{name} {arrow}".strip(), *map(value_of, evaluations), samples, ", ".join(floors)]
+    return [f"{name} {where}".strip(), *map(value_of, evaluations), samples, ", ".join(floors)]
 
 
 def _each(written: Mapping[Any, str]) -> str:
@@ -77,6 +77,7 @@ def _legend(table: str) -> str:
     said = {
         ARROWS["lower"]: f"{ARROWS['lower']} lower is better",
         ARROWS["higher"]: f"{ARROWS['higher']} higher is better",
+        NEAR: f"{NEAR} nearer to real data is better",
         BEST: f"{BEST} best of the runs",
         UNLIKE: f"{UNLIKE} measured by other protocols or on other numbers of samples",
     }

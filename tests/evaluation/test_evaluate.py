@@ -27,6 +27,10 @@ EXPECTED = {
     "vae": IMAGES | {"iw_bound", "negative_elbo", "rate", "distortion", "active_units"},
     "attention": {"nll", "perplexity", "bits_per_char", "bits_per_byte"},
 }
+# More of these is as unlike real data as less: copies, noise, a crowd in the densest places.
+NEAR = {"density", "two_sample_accuracy", "pairwise_distance", "ms_ssim", "memorisation_ratio"}
+NEAR |= {"memorised_share", "classifier_score", "confidence", "least_share", "longest_copy"}
+NEAR |= {"distinct_1", "distinct_2", "distinct_3"}
 FLAGS = ("--samples=120", "--iw_samples=4")
 
 
@@ -59,7 +63,12 @@ def test_every_metric_says_how_it_was_measured(trained, family, capsys):
     for name, metric in content["metrics"].items():
         assert metric["samples"] > 0, name
         assert metric["protocol"], name
+        assert metric["better"] in ("", "lower", "higher", *metric["floors"]), name
         assert np.isfinite([metric["value"], *metric["floors"].values()]).all(), name
+    near = {
+        name for name, metric in content["metrics"].items() if metric["better"] in metric["floors"]
+    }
+    assert near == NEAR & set(content["metrics"])
     assert content["versions"]["jax"] == jax.__version__
     assert (content["seed"], content["step"]) == (0, 4)
     told = capsys.readouterr().out

@@ -66,12 +66,28 @@ def test_a_row_says_value_unit_count_floors_and_direction():
     assert "higher" not in table
 
 
-@pytest.mark.parametrize(("better", "best"), [("lower", "a"), ("higher", "c")])
+@pytest.mark.parametrize(("better", "best"), [("lower", "a"), ("higher", "c"), ("real", "b")])
 def test_the_best_of_several_runs_is_marked(better, best):
     values = {"a": 1.0, "b": 2.0, "c": 3.0}
-    runs = {run: evaluation(m=Metric(v, 5, "p", better=better)) for run, v in values.items()}
+    runs = {
+        run: evaluation(m=Metric(v, 5, "p", {"real": 2.2}, better)) for run, v in values.items()
+    }
     cells = line_of(tables.metrics_table(runs), "m ").split()[2:5]
     assert [cell.endswith("*") for cell in cells] == [run == best for run in runs]
+
+
+def test_near_is_near_each_runs_own_floor_and_nothing_without_one():
+    def leaders(*floors):
+        made = [Metric(v, 5, "p", f, "real") for v, f in zip((1.0, 3.0), floors, strict=True)]
+        return standing.best({run: m._asdict() for run, m in zip("ab", made, strict=True)})
+
+    assert leaders({"real": 1.9}, {"real": 1.9}) == {"a"}
+    assert leaders({"real": 1.9}, {"real": 2.8}) == {"b"}
+    assert leaders({"real": 2.0}, {"real": 2.0}) == set()
+    assert leaders({"real": 1.9}, {"other": 2.8}) == set()
+    table = tables.metrics_table({"run": evaluation(m=Metric(1.0, 5, "p", {"real": 1}, "real"))})
+    assert "m →" in table
+    assert "→ nearer to real data is better" in table
 
 
 def test_nothing_is_best_without_a_direction_or_a_difference():
