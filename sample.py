@@ -190,6 +190,9 @@ def conditions(
 
 def prompt_of(options: Mapping[str, list[str]]) -> tuple[str, str]:
     """(the option as it was given, the prompt); both empty without one."""
+    from aigc_jax.data import text_file
+    from aigc_jax.data.dirt import Unusable
+
     if "prompt" in options and "prompt_file" in options:
         raise ValueError("--prompt and --prompt_file: give one of them")
     if "prompt" in options:
@@ -200,9 +203,9 @@ def prompt_of(options: Mapping[str, list[str]]) -> tuple[str, str]:
     path = one("prompt_file", options["prompt_file"])
     given = f"--prompt_file={path}"
     try:
-        return given, pathlib.Path(path).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{given}: must be UTF-8 text ({error})") from None
+        return given, text_file.read(pathlib.Path(path))
+    except Unusable as error:
+        raise ValueError(f"{given}: {error.reason}; must be UTF-8 text") from None
     except OSError as error:
         raise ValueError(f"{given}: must be a file that can be read ({error.strerror})") from None
 

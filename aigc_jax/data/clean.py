@@ -7,7 +7,8 @@ with every file that is not and why, and report.html to look at. DIR is only rea
 files that are damaged, empty, too large, animated or of another kind; images that differ in size or
 channels from most; exact copies, also in another class or split (those in test/ or validation/ are
 kept); near copies, by a hash whose bits hardly change with compression, size and exposure; and
-files unlike the rest, by an isolation forest. A single text file is cleaned line by line.
+files unlike the rest, by an isolation forest. A single text file is cleaned line by line. Texts in
+UTF-16 and UTF-32, and behind a byte-order mark, come out as UTF-8. Nothing clean is no success.
 """
 
 import argparse
@@ -22,8 +23,7 @@ from typing import Any
 
 from aigc_jax.data.dirt import KINDS, say
 
-EXCERPT = 160  # bytes of a line that are shown
-LISTED = 10_000  # lines that a report lists; all are counted
+SHOWN = 3  # files or lines that an error names
 REPORTS = ("report.json", "report.html")  # written beside what is kept
 MANY = 1000  # files from which starting processes pays
 
@@ -72,7 +72,10 @@ def main(argv: list[str]) -> int:
     try:
         _check_places(flags.folder, flags.out)
         report = _line_report(flags) if flags.folder.is_file() else _file_report(flags)
-        _write(flags.out, report)
+        if report["kept"] or flags.report_only:
+            _write(flags.out, report)
+        if not report["kept"]:
+            raise ValueError(_nothing(report, flags))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -99,7 +102,7 @@ def _check_places(folder: pathlib.Path, out: pathlib.Path) -> None:
 
 def _file_report(flags: argparse.Namespace) -> dict:
     """Inspects the folder, takes over what is kept, and says what is not."""
-    from aigc_jax.data import selection
+    from aigc_jax.data import inspection, selection
 
     files = selection.files_below(flags.folder)
     kind = selection.kind_of(flags.folder, files)
@@ -107,9 +110,11 @@ def _file_report(flags: argparse.Namespace) -> dict:
     rejected, notes = selection.rejections(flags.folder, files, found, kind, flags)
     kept = [path for i, path in enumerate(files) if i not in rejected]
     if not flags.report_only:
-        for path in kept:
-            _take_over(path, flags.out / path.relative_to(flags.folder))
-        notes += _unseen(flags.out) if kind is selection.IMAGES and kept else []
+        take = _take_over_text if kind is inspection.TEXTS else _take_over
+        changed = [take(path, flags.out / path.relative_to(flags.folder)) for path in kept]
+        names = collections.Counter(filter(None, changed))
+        notes += [f"{count:,} converted from {name}" for name, count in names.items()]
+        notes += _unseen(flags.out, kind) if kept else []
     counts = collections.Counter(row["kind"] for row in rejected.values())
     rows = [rejected[i] for i in sorted(rejected)]
     return _report(flags, kind.name, len(files), counts, rows, notes)
@@ -128,48 +133,43 @@ def _take_over(source: pathlib.Path, target: pathlib.Path) -> None:
         shutil.copy2(source, target)
 
 
-def _unseen(out: pathlib.Path) -> list[str]:
-    """A remark on the images in a folder that training would not take, if there are any."""
-    from aigc_jax.data import layout
+def _take_over_text(source: pathlib.Path, target: pathlib.Path) -> str:
+    """`_take_over` of a text that is UTF-8; else writes it as such, and says what it was."""
+    from aigc_jax.data import text_file
+
+    name = text_file.conversion(source)
+    if not name:
+        _take_over(source, target)
+        return ""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with text_file.utf8(source) as file, target.open("wb") as copy:
+        shutil.copyfileobj(file, copy)
+    return name
+
+
+def _unseen(out: pathlib.Path, kind: Any) -> list[str]:
+    """A remark on the files in a folder that training would not take, if there are any."""
+    from aigc_jax.data import inspection, layout, text_folder
 
     try:
-        found = layout.listed(out)
+        if kind is inspection.TEXTS:
+            others = text_folder.overlooked(out, text_folder.listed(out))
+        elif kind is inspection.IMAGES:
+            found = layout.listed(out)
+            others = layout.overlooked(out, [path for split in found.values() for path, _ in split])
+        else:
+            others = ""
     except ValueError as error:
         return [f"training does not take it as it is: {error}"]
-    others = layout.overlooked(out, [path for split in found.values() for path, _ in split])
     return [f"training does not look everywhere: {others}"] if others else []
 
 
 def _line_report(flags: argparse.Namespace) -> dict:
     """Copies a text file without the lines, or pieces of longer ones, that are no text."""
-    from aigc_jax.data import text_file
+    from aigc_jax.data import clean_lines
 
-    if not flags.folder.stat().st_size:
-        raise ValueError(f"{flags.folder}: is empty; accepted is a file with text")
-    flags.out.mkdir(parents=True, exist_ok=True)
     target = os.devnull if flags.report_only else flags.out / flags.folder.name
-    total, rejected, counts = 0, [], collections.Counter()
-    with open(target, "wb") as file:
-        for piece in text_file.pieces(flags.folder):
-            total += 1
-            found = text_file.fault(piece)
-            if found is None:
-                file.write(piece.raw)
-                continue
-            counts["text"] += 1
-            if len(rejected) < LISTED:
-                rejected.append(_rejected_line(piece, *found))
-    more = counts.total() - len(rejected)
-    notes = [f"only the first {LISTED:,} of the lines left out are listed"] if more else []
-    return _report(flags, "lines", total, counts, rejected, notes)
-
-
-def _rejected_line(piece: Any, at: int, reason: str) -> dict:
-    """A row of the report, with the text around the byte at `at`."""
-    around = piece.raw[max(0, at - EXCERPT // 2) : at + EXCERPT // 2]
-    shown = around.decode("utf-8", "backslashreplace").replace("\0", "\\x00")
-    row = {"path": f"line {piece.line}", "kind": "text", "reason": reason, "excerpt": shown}
-    return {**row, "offset": piece.offset, "bytes": len(piece.raw)}
+    return _report(flags, "lines", *clean_lines.copied(flags.folder, pathlib.Path(target)))
 
 
 def _report(
@@ -201,6 +201,18 @@ def _write(out: pathlib.Path, report: dict) -> None:
     data, page = (out / name for name in REPORTS)
     data.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     page.write_text(clean_page.page(report), encoding="utf-8", errors="replace")
+
+
+def _nothing(report: dict, flags: argparse.Namespace) -> str:
+    """Why a report without anything clean is no success."""
+    rows = report["files"][:SHOWN]
+    told = [f"{row['path']} {row['reason']}" for row in rows]
+    told += ["..."] if report["total"] > len(rows) else []
+    where = f"report: {flags.out / REPORTS[1]}" if flags.report_only else "nothing was written"
+    all_told = "; ".join([*told, *report["notes"]])
+    return (
+        f"{flags.folder}: none of {report['total']:,} {report['of']} is clean: {all_told}; {where}"
+    )
 
 
 def _told(report: dict, flags: argparse.Namespace) -> str:

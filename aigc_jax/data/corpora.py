@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from aigc_jax.data import text_builders, text_folder
+from aigc_jax import refusals
+from aigc_jax.data import text_builders, text_file, text_folder
 from aigc_jax.data.cache import cached
 from aigc_jax.data.corpus import Corpus
+from aigc_jax.data.dirt import Unusable
 
 NOT_PYTHON_TEXT = {"site-packages", "dist-packages", "test", "tests", "idle_test", "idlelib"}
 SHAKESPEARE_CHARACTERS = "\n !$&',-.3:;?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -61,34 +63,25 @@ def own_file(path: pathlib.Path) -> Corpus:
     """A UTF-8 text file; the last 10 % of its characters are for validation.
 
     Raises:
-      ValueError: the file cannot be read, is not UTF-8 or holds NUL; names the offset of the first
-        bad byte.
+      ValueError: the file cannot be read, begins with a byte-order mark, is not UTF-8 or holds NUL;
+        names the offset of the first bad byte, and what makes such text of it.
     """
+    named = f"data.name = {str(path)!r}"
+    advice = f"python -m aigc_jax.data.clean {path} --out=CLEAN writes a copy that is"
     try:
-        raw = path.read_bytes()
-        if b"\0" in raw:
-            raise ValueError(
-                f"data.name = {str(path)!r}: byte 0x00 at offset {raw.index(0)} is NUL, which no "
-                f"text has; accepted is UTF-8 text. {_advice(path)}"
-            )
-        text = raw.decode("utf-8")
+        text = text_file.contents(path)
     except OSError as error:
         raise ValueError(
-            f"data.name = {str(path)!r}: cannot be read ({error.strerror}); accepted is the path "
-            "of a UTF-8 text file"
+            f"{named}: cannot be read ({error.strerror}); accepted is the path of a UTF-8 text file"
         ) from error
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"data.name = {str(path)!r}: byte {raw[error.start]:#04x} at offset {error.start} is "
-            f"not UTF-8 ({error.reason}); accepted is UTF-8 text. {_advice(path)}"
-        ) from error
-    cut = len(text) * 9 // 10
+    except Unusable as error:
+        told = f"{named}: {error.reason}. Accepted is UTF-8 text"
+        raise ValueError(told if error.kind == "other" else f"{told}; {advice}") from error
+    if told := text_file.marked(text, path):
+        refusals.refuse(f"{named}: {told}. Accepted is UTF-8 text without a mark; {advice}")
+    cut, raw = len(text) * 9 // 10, text.encode()
     fingerprint = {"sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw)}
     return Corpus(text[:cut], text[cut:], fingerprint)
-
-
-def _advice(path: pathlib.Path) -> str:
-    return f"python -m aigc_jax.data.clean {path} --out=CLEAN writes a copy without such lines"
 
 
 def python_text(root: pathlib.Path) -> Corpus:

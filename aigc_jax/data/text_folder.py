@@ -91,6 +91,8 @@ def _documents(
         name = os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
         try:
             text = text_file.read(path)
+            if not text.strip():
+                raise Unusable("empty", "holds no text")
             texts[name] = text if text.endswith("\n") else text + "\n"
         except Unusable as error:
             reasons[name] = error.reason

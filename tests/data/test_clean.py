@@ -144,7 +144,8 @@ def test_options_keep_what_they_name(dirty, tmp_path):
     assert run(root, f"--out={tmp_path / 'out'}", *chosen) == 0
     kinds = {row["kind"] for row in report_of(tmp_path / "out")["files"]}
     assert kinds == {"empty", "unreadable", "other", "animated", "duplicate"}
-    assert run(root, f"--out={tmp_path / 'least'}", "--image_size=33", "--near=-1") == 0
+    small = ("--image_size=33", "--near=-1", "--report_only")  # nothing is kept: no success
+    assert run(root, f"--out={tmp_path / 'least'}", *small) == 2
     sizes = [row for row in report_of(tmp_path / "least")["files"] if row["kind"] == "size"]
     assert len(sizes) == 200 + 6  # all that can be read, 32 pixels high
     assert "less than 33" in sizes[0]["reason"]

@@ -58,7 +58,8 @@ def test_pieces_know_the_same_faults(name, tmp_path):
 def test_pieces_are_the_file_cut_between_characters(unit, tmp_path):
     content = "b" + unit * (200_000 // len(unit))
     (tmp_path / "own.txt").write_text(content, encoding="utf-8")
-    found = list(text_file.pieces(tmp_path / "own.txt"))
+    with (tmp_path / "own.txt").open("rb") as file:
+        found = list(text_file.pieces(file))
     raw = content.encode()
     assert b"".join(piece.raw for piece in found) == raw
     assert all(len(piece.raw) <= text_file.PIECE for piece in found)
