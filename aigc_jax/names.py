@@ -1,18 +1,17 @@
 """Names in configs -> functions and networks: of the project, or "module:name" of the user."""
 
-import dataclasses
 import functools
 import importlib
 import inspect
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import ModuleType
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 
-from aigc_jax import kinds, ranges
+from aigc_jax import kinds, ranges, refusals
 from aigc_jax.config import unknown
 
 
@@ -53,6 +52,8 @@ def _imported(name: str, key: str, trust: Collection[str] | None) -> Any:
             f"{key} = {name!r}: the stored run names code of its own choice; read {module_name} "
             f"and repeat the command with --trust={module_name}"
         )
+    if not all(map(str.isidentifier, (*module_name.split("."), attribute))):
+        raise ValueError(f"{key} = {name!r}: must be an importable module and a name in it")
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
@@ -86,6 +87,7 @@ def resolve(
             options[option] = {find(name, modules, key, trust): value for name, value in named}
         elif isinstance(options[option], str):
             found = find(options[option], modules, key, trust)
+            _check_names(arguments_of(found, modules), arguments, key)
             options[option] = _construct(found, arguments, offered, key)
     return options
 
@@ -100,56 +102,100 @@ def check(
     """Holds the arguments of everything that a section names against its signature.
 
     Args:
-      others: what rules may refer to beside the arguments, see `ranges.check`.
+      others: what rules may refer to beside the arguments, see `ranges.check`; of these a function
+        is given the "steps" of the run.
 
     Raises:
-      ValueError: for a name or an argument that does not exist, or a value that breaks a rule.
+      ValueError: for a name or an argument that does not exist or is missing, one that the section
+        itself has an option for, or a value that breaks a rule.
     """
     for option, modules in names.items():
-        if isinstance(section[option], str):
-            key, arguments = f"{where}.{option}", section.get(f"{option}_args", {})
-            found = find(section[option], modules, key, trust)
-            check_names(found, arguments, key)
-            ranges.check(found, arguments, f"{key}_args", others)
+        if not isinstance(section[option], str):
+            continue
+        key, arguments = f"{where}.{option}", section.get(f"{option}_args", {})
+        found = find(section[option], modules, key, trust)
+        declared = arguments_of(found, modules)
+        _check_names(declared, arguments, key)
+        for name in arguments.keys() & section.keys():
+            refusals.refuse(f"{key}_args.{name} = {arguments[name]!r}: set {where}.{name} instead")
+        ranges.check(found, arguments, f"{key}_args", others)
+        if not _is_network(found):  # what a network needs, data may have
+            _check_given(found, declared, {"steps", *arguments}, key)
+
+
+def arguments_of(found: Any, modules: Any) -> dict[str, inspect.Parameter]:
+    """What `<option>_args` may hold: a network's fields, or what a function is not called with.
+
+    Functions of an option are called with as many values as those of the project's `modules` take
+    by position.
+    """
+    parameters = kinds.parameters(found)
+    if _is_network(found):
+        return {k: p for k, p in parameters.items() if k not in ("parent", "name")}
+    modules = modules if isinstance(modules, tuple) else (modules,)
+    known = [getattr(m, n) for m in modules for n in _public(m)]
+    counts = [len(_by_position(f)) for f in known if not _is_network(f)]
+    called_with = _by_position(found)[: min(counts, default=None)]
+    return {k: p for k, p in parameters.items() if k not in called_with}
+
+
+def _is_network(found: Any) -> bool:
+    return inspect.isclass(found) and issubclass(found, nn.Module)
+
+
+def _by_position(function: Callable) -> list[str]:
+    parameters = kinds.parameters(function).values()
+    kind = inspect.Parameter
+    return [
+        p.name for p in parameters if p.kind in (kind.POSITIONAL_ONLY, kind.POSITIONAL_OR_KEYWORD)
+    ]
 
 
 def _construct(found: Any, arguments: Mapping, offered: Mapping, key: str) -> Any:
-    if inspect.isclass(found) and issubclass(found, nn.Module):
-        declared = check_names(found, arguments, key)
-        if offered.get("dtype") != jnp.float32 and "dtype" not in declared:
-            raise ValueError(f"config.precision: {key} = {found.__name__} has no field dtype")
-        given = {k: v for k, v in offered.items() if k in declared}
-        given |= {k: _hashable(v) for k, v in arguments.items()}
-        _check_given(found, given, key)
+    declared = kinds.parameters(found)
+    if not _is_network(found):
+        bound = {k: offered[k] for k in ("steps",) if k in declared and k in offered}
+        bound |= arguments
+        return functools.partial(found, **bound) if bound else found
+    if offered.get("dtype") != jnp.float32 and "dtype" not in declared:
+        raise ValueError(f"config.precision: {key} = {found.__name__} has no field dtype")
+    _check_fewer(arguments, offered, key)
+    given = {k: v for k, v in offered.items() if k in declared}
+    given |= {k: _hashable(v) for k, v in arguments.items()}
+    _check_given(found, declared, given, key)
+    try:
         return found(**given)
-    declared = check_names(found, arguments, key)
-    bound = {k: offered[k] for k in ("steps",) if k in declared and k in offered} | dict(arguments)
-    return functools.partial(found, **bound) if bound else found
+    except ValueError as error:
+        raise ValueError(f"{key} = {found.__name__!r}: {error}") from error
 
 
-def _check_given(network: type, given: Mapping, key: str) -> None:
-    for field in dataclasses.fields(network):
-        required = field.default is field.default_factory is dataclasses.MISSING
-        if required and field.name not in given:
-            raise ValueError(
-                f"{key} = {network.__name__!r}: needs {field.name}, which this data does not have; "
-                f"choose other data or give {key}_args.{field.name}"
+def _check_fewer(arguments: Mapping, offered: Mapping, key: str) -> None:
+    """A network must know all tokens and classes that its data has."""
+    for name in ("vocab", "num_classes"):
+        if name in arguments and arguments[name] < offered.get(name, 0):
+            refusals.refuse(
+                f"{key}_args.{name} = {arguments[name]!r}: must be at least the {offered[name]} of "
+                "the data"
             )
 
 
-def check_names(found: Any, arguments: Mapping, key: str) -> list[str]:
-    """The names of the arguments that a network class or function takes.
+def _check_given(found: Any, declared: Mapping, given: Collection[str], key: str) -> None:
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    required = {k for k, p in declared.items() if p.default is p.empty and p.kind not in variadic}
+    data = "which this data does not have; choose other data or " if _is_network(found) else ""
+    for name in required - set(given):
+        raise ValueError(
+            f"{key} = {getattr(found, '__name__', found)!r}: needs {name}, {data}give "
+            f"{key}_args.{name}"
+        )
 
-    Raises:
-      ValueError: for an argument that it does not take.
-    """
-    network = inspect.isclass(found) and issubclass(found, nn.Module)
-    inner = ("parent", "name") if network else ()
-    declared = [name for name in kinds.parameters(found) if name not in inner]
+
+def _check_names(declared: Mapping, arguments: Mapping, key: str) -> None:
+    if any(p.kind is p.VAR_KEYWORD for p in declared.values()):
+        return
     for name in arguments:
         if name not in declared:
             raise ValueError(unknown(f"{key}_args.{name}", declared))
-    return declared
 
 
 def _hashable(value: Any) -> Any:

@@ -62,8 +62,16 @@ def over_steps(value, *, steps):
     return value * steps
 
 
+def rated(value, *, rate: float, n: int = 1):
+    return value * rate * n
+
+
+def anything(value, **more):
+    return value
+
+
 MODULE = types.ModuleType("tests_zoo")
-for thing in (Seen, Plain, double, over_steps):
+for thing in (Seen, Plain, double, over_steps, rated, anything):
     setattr(MODULE, thing.__name__, thing)
     thing.__module__ = "tests_zoo"
 EVERYTHING = dict(shape=(8, 8, 1), num_classes=3, vocab=5, context=7, dtype=jnp.float32, steps=9)
@@ -109,17 +117,61 @@ def test_a_function_is_bound_to_its_arguments_and_to_the_steps_of_the_run():
     ("name", "arguments", "message"),
     [
         ("Sean", {}, r"config\.part\.thing = 'Sean': unknown; did you mean 'Seen'\? Accepted: .*"),
-        ("zzz", {}, r"Accepted: .*Plain, Seen, double, module:name, over_steps"),
+        ("zzz", {}, r"Accepted: .*Plain, Seen, anything, double, module:name, over_steps, rated"),
         ("Seen", {"widht": 1}, r"config\.part\.thing_args\.widht: .*did you mean 'width'"),
         ("double", {"bye": 1}, r"config\.part\.thing_args\.bye: unknown; did you mean 'by'"),
         ("no_such_module:f", {}, r"'no_such_module:f': No module named 'no_such_module'"),
         ("math:cosine", {}, r"'math:cosine': .*has no attribute 'cosine'"),
         ("math:pi", {}, r"'math:pi': .*neither a function nor a class"),
+        ("..math:pi", {}, r"'\.\.math:pi': must be an importable module"),
+        (":f", {}, r"':f': must be an importable module"),
+        ("double", {"value": 1}, r"config\.part\.thing_args\.value: unknown.* Accepted: by$"),
+        ("over_steps", {"steps": 2, "value": 1}, r"thing_args\.value: unknown"),
     ],
 )
 def test_a_name_or_argument_that_does_not_exist_is_named(name, arguments, message):
     with pytest.raises(ValueError, match=message):
         resolved(name, arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("Seen", {"width": 2.5}, r"config\.part\.thing_args\.width = 2\.5: must be of type int"),
+        ("Seen", {"width": "no"}, r"thing_args\.width = 'no': must be of type int"),
+        ("Seen", {"width": 2, "shape": 3}, r"thing_args\.shape = 3: must be of type tuple"),
+        ("Seen", {"width": 2, "context": 5}, r"context = 5: set config\.part\.context instead"),
+        ("double", {"by": "2"}, r"thing_args\.by = '2': must be of type float"),
+        ("rated", {}, r"config\.part\.thing = 'rated': needs rate, give .*thing_args\.rate"),
+        ("rated", {"rate": True}, r"thing_args\.rate = True: must be of type float"),
+        ("rated", {"rate": 1, "n": 1e300}, r"thing_args\.n = 1e\+300: must be of type int"),
+    ],
+)
+def test_an_argument_of_another_kind_or_that_is_missing_is_named(name, arguments, message):
+    section = {"thing": name, "thing_args": arguments, "context": 7}
+    with pytest.raises(ValueError, match=message):
+        names.check(section, {"thing": MODULE}, {"steps": 9}, "config.part")
+
+
+def test_arguments_that_fit_pass_whatever_a_function_of_ones_own_declares():
+    for name, arguments in {
+        "double": {"by": 0.5},
+        "rated": {"rate": 1, "n": 2},
+        "anything": {"a": "x", "b": None},
+        "Seen": {"width": 4, "dtype": "float32"},
+        "over_steps": {},
+    }.items():
+        section = {"thing": name, "thing_args": arguments}
+        names.check(section, {"thing": MODULE}, {"steps": 9}, "config.part")
+
+
+def test_a_network_knows_all_tokens_and_classes_of_its_data():
+    for name, there in (("vocab", 5), ("num_classes", 3)):
+        assert getattr(resolved("Seen", {"width": 4, name: there + 1}), name) == there + 1
+        with pytest.raises(
+            ValueError, match=rf"thing_args\.{name} = 2: must be at least the {there}"
+        ):
+            resolved("Seen", {"width": 4, name: 2})
 
 
 def test_half_precision_needs_a_network_that_knows_it():

@@ -153,6 +153,80 @@ def test_another_name_drops_the_arguments_of_the_old_one():
 
 
 @pytest.mark.parametrize(
+    ("key", "text", "expected"),
+    [
+        ("attention.network_args.scan_layers", "false", False),
+        ("attention.network_args.dropout", "0", 0.0),
+        ("attention.network_args.positions", "none", "none"),
+        ("attention.network_args.kv_heads", "None", None),
+        ("attention.network_args.periods", "4", (4,)),
+        ("vae.encoder_args.hidden", "64", (64,)),
+        ("vae.encoder_args.hidden", "[64, 32]", (64, 32)),
+        ("vae.encoder_args.hidden", "", ()),
+        ("vae.beta_schedule_args.by", "True", True),
+    ],
+)
+def test_an_argument_takes_the_type_that_is_declared(key, text, expected):
+    family, _, rest = key.partition(".")
+    named = [("algorithm.beta_schedule", f"{__name__}:doubled")] if "beta" in key else []
+    raw = {"algorithm": {"name": family}, "data": {"name": "digits"}}
+    found = build.configured(raw, [*named, (f"algorithm.{rest}", text)])["algorithm"]
+    for part in rest.split("."):
+        found = found[part]
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+def doubled(value, *, by=False):
+    """A schedule of one's own whose argument has no annotation."""
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "kind"),
+    [
+        ("network_args.scan_layers", "maybe", "bool"),
+        ("network_args.scan_layers", "0", "bool"),
+        ("network_args.layers", "2.5", "int"),
+        ("network_args.layers", "1e3", "int"),
+        ("network_args.dropout", "", "float"),
+        ("network_args.periods", "a,b", "int"),
+    ],
+)
+def test_an_argument_of_another_type_is_refused(key, text, kind):
+    raw = {"algorithm": {"name": "attention"}, "data": {"name": "python_text"}}
+    with pytest.raises(ValueError, match=rf"config\.algorithm\.{key} = .*must be of type {kind}"):
+        build.configured(raw, [(f"algorithm.{key}", text)])
+
+
+def test_another_network_says_which_arguments_it_drops(capsys):
+    raw = {"algorithm": {"name": "attention"}, "data": {"name": "python_text"}}
+    raw["algorithm"]["network_args"] = {"layers": 2, "heads": 2}
+    pairs = [("algorithm.network", "RnnLanguageModel"), ("algorithm.network_args.cell", "gru")]
+    found = build.configured(raw, pairs)["algorithm"]
+    assert found["network_args"] == {"cell": "gru"}
+    assert capsys.readouterr().err == (
+        "config.algorithm.network_args: layers, heads of 'Transformer' dropped, not for "
+        "'RnnLanguageModel'\n"
+    )
+    build.configured(raw, [("algorithm.network", "Transformer"), ("steps", "3")])
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("a{1,2}", ("a{1,2}",)),
+        ("a{1,2},[,b],(c,d)", ("a{1,2}", "[,b]", "(c,d)")),
+        (r"a\,b,c", (r"a\,b", "c")),
+        ("['a{1,2}', 'b']", ("a{1,2}", "b")),
+        ("encoder,,^b/", ("encoder", "^b/")),
+    ],
+)
+def test_commas_inside_of_a_regular_expression_are_its_own(text, parts):
+    assert overrides.override(BASE, [("freeze", text)])["freeze"] == parts
+
+
+@pytest.mark.parametrize(
     ("dotted", "text", "message"),
     [
         ("steps", "many", r"config\.steps = 'many': must be of type int"),
