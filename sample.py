@@ -59,7 +59,18 @@ def main(argv: list[str]) -> int:
 
 def sample(flags: argparse.Namespace, options: Mapping[str, list[str]]) -> None:
     """Everything is checked before arrays are read or anything is compiled."""
-    from aigc_jax import build, checkpoint, config, parallel, samples, seeds, start, workdir
+    from aigc_jax import (
+        build,
+        checkpoint,
+        config,
+        parallel,
+        refusals,
+        samples,
+        seeds,
+        start,
+        stored_config,
+        workdir,
+    )
     from aigc_jax.data import tokenizers
     from aigc_jax.media import images, music, points, provenance, text
 
@@ -67,8 +78,9 @@ def sample(flags: argparse.Namespace, options: Mapping[str, list[str]]) -> None:
         raise ValueError(fault)
     step = checkpoint.choose(flags.workdir, flags.step)
     record = checkpoint.read_run(flags.workdir, step)
-    completed = build.complete(record["config"], flags.trust) | config.UNDIVIDED
-    run = build.run(completed, workdir.info_of(record), flags.trust)
+    with refusals.told():
+        completed = stored_config.as_of_today(record["config"], flags.trust)[0] | config.UNDIVIDED
+        run = build.run(completed, workdir.info_of(record), flags.trust)
     tokenizer = record["tokenizer"] and tokenizers.from_json(record["tokenizer"])
     check_names(run.algorithm, options)
     names = samples.options_of(run.algorithm)

@@ -48,12 +48,17 @@ def main(argv: list[str]) -> int:
     """Trains or describes; returns the exit code, as `aigc_jax.failure` lists them."""
     flags, overrides = parse(argv)
     # Imported after the flags are read, so that --help and their errors come at once.
-    from aigc_jax import build, config, failure, launch, loop
+    from aigc_jax import build, config, failure, launch, loop, refusals
+    from aigc_jax.workdir import continues
 
     workdir = flags.workdir or default_workdir(flags.config)
     try:
         sys.path.insert(0, "")
-        completed = build.configured(config.load(flags.config), overrides)
+        with refusals.only_said() as said:
+            completed = build.configured(config.load(flags.config), overrides)
+        if said and not continues(workdir, completed):
+            raise ValueError(said[0])
+        refusals.tell(said)
         launch.configure(completed["deterministic"])
         if flags.describe:
             from aigc_jax import describe

@@ -33,6 +33,7 @@ class Run(NamedTuple):
     algorithm: core.Algorithm
     prepare: Callable  # (key, raw batch) -> batch, augmented
     normalise: Callable  # the same for evaluation: (key, raw batch) -> batch
+    digest: str = ""  # of the config that the run began with, where it is known
 
 
 def family(name: str, trust: Collection[str] | None = None) -> tuple[ModuleType, Callable]:
@@ -65,25 +66,33 @@ def complete(raw: Mapping[str, Any], trust: Collection[str] | None = None) -> di
     Raises:
       ValueError: for an unknown section, key or name, or a value of the wrong type.
     """
-    raw = dict(raw)
     top = configs.schema(configs.run)
     for key in raw:
         if key not in top and key not in SECTIONS:
             raise ValueError(configs.unknown(f"config.{key}", [*top, *SECTIONS]))
         if key in SECTIONS and not isinstance(raw[key], Mapping):
             raise ValueError(f"config.{key} = {raw[key]!r}: must be a dict")
+    accepted = schemas(raw, trust)
     full = configs.fill({k: v for k, v in raw.items() if k in top}, top, "config")
-    algorithm = dict(raw.get("algorithm", {}))
-    module, make = family(algorithm.pop("name", "gan"), trust)
-    accepted = _options(make, getattr(module, "NAMES", {}), (*GIVEN, "accumulate"))
-    name = raw.get("algorithm", {}).get("name", "gan")
-    full["algorithm"] = {"name": name} | configs.fill(algorithm, accepted, "config.algorithm")
-    full["optimizer"] = _complete_optimizers(raw.get("optimizer", {}), module)
-    full["data"] = configs.fill(raw.get("data", {}), data_schema(raw, trust), "config.data")
-    augment = configs.schema(preprocess.augment)
-    full["augment"] = configs.fill(raw.get("augment", {}), augment, "config.augment")
+    for section in ("algorithm", "data", "augment"):
+        given = raw.get(section, {})
+        full[section] = configs.fill(given, accepted[section], f"config.{section}")
+    full["optimizer"] = _complete_optimizers(raw.get("optimizer", {}), accepted["optimizer"])
     full["sampling"] = dict(raw.get("sampling", {}))
     return full
+
+
+def schemas(raw: Mapping[str, Any], trust: Collection[str] | None = None) -> dict[str, Any]:
+    """{option or section: its default or type, see `config.schema`} of the names in a config."""
+    module, make = family(raw.get("algorithm", {}).get("name", "gan"), trust)
+    algorithm = _options(make, getattr(module, "NAMES", {}), (*GIVEN, "accumulate"))
+    rule = _options(optim.make, RATES, ("updates_per_step",))
+    return configs.schema(configs.run) | {
+        "algorithm": {"name": "gan"} | algorithm,
+        "optimizer": {name: rule for name in _optimizers(module)},
+        "data": data_schema(raw, trust),
+        "augment": configs.schema(preprocess.augment),
+    }
 
 
 def configured(
@@ -142,9 +151,9 @@ def data_schema(raw: Mapping[str, Any], trust: Collection[str] | None) -> dict[s
     name = str(raw.get("data", {}).get("name", ""))
     if ":" not in name:
         return configs.schema(data.options)
-    if trust is not None:
+    if trust is not None and name.partition(":")[0] not in trust:
         return {k: None for k in raw["data"]}
-    return {"name": name} | configs.schema(find(name, (), "config.data.name"))
+    return {"name": str} | configs.schema(find(name, (), "config.data.name", trust))
 
 
 def _optimizers(module: ModuleType) -> Mapping[str, str]:
@@ -152,14 +161,13 @@ def _optimizers(module: ModuleType) -> Mapping[str, str]:
     return getattr(module, "OPTIMIZERS", {"model": ""})
 
 
-def _complete_optimizers(raw: Mapping[str, Any], module: ModuleType) -> dict[str, Any]:
-    accepted = _options(optim.make, RATES, ("updates_per_step",))
+def _complete_optimizers(raw: Mapping[str, Any], accepted: Mapping[str, Any]) -> dict[str, Any]:
     for name in raw:
-        if name not in _optimizers(module):
-            raise ValueError(configs.unknown(f"config.optimizer.{name}", _optimizers(module)))
+        if name not in accepted:
+            raise ValueError(configs.unknown(f"config.optimizer.{name}", accepted))
     return {
-        name: configs.fill(raw.get(name, {}), accepted, f"config.optimizer.{name}")
-        for name in _optimizers(module)
+        name: configs.fill(raw.get(name, {}), rule, f"config.optimizer.{name}")
+        for name, rule in accepted.items()
     }
 
 

@@ -8,6 +8,7 @@ are kept.
 
 import contextlib
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from aigc_jax.core import State
-from aigc_jax.storage import retention, stored
+from aigc_jax.storage import fitting, retention, stored
 from aigc_jax.storage.retention import check_space, folder, most_at_once, set_aside, steps
 from aigc_jax.storage.saving import Writer
 from aigc_jax.storage.stored import DamagedError
@@ -69,7 +70,12 @@ def read_arrays(workdir: pathlib.Path) -> dict[str, np.ndarray]:
     return stored.read_arrays(path, stored.read_meta(path)["leaves"])
 
 
-def restore(workdir: pathlib.Path, target: State, step: int | None = None) -> State:
+def restore(
+    workdir: pathlib.Path,
+    target: State,
+    step: int | None = None,
+    initial: Callable[[], State] | None = None,
+) -> State:
     """The state of one step, or the newest that is whole, checked leaf by leaf.
 
     Damaged checkpoints that are passed over on the way to an older one are renamed N.damaged.
@@ -77,6 +83,8 @@ def restore(workdir: pathlib.Path, target: State, step: int | None = None) -> St
 
     Args:
       target: the abstract state with the shardings that it shall have.
+      initial: makes the state of a run that begins; from it come fields and collections that were
+        none when the checkpoint was stored.
 
     Raises:
       ValueError: if a given step is damaged, or all are: each one is named with what is wrong, and
@@ -87,7 +95,7 @@ def restore(workdir: pathlib.Path, target: State, step: int | None = None) -> St
     candidates = [newest] if step is not None else there[::-1]
     failures: dict[pathlib.Path, str] = {}
     for path in (folder(workdir) / str(candidate) for candidate in candidates):
-        state, failures[path] = _attempt(path, target)
+        state, failures[path] = _attempt(path, target, initial)
         if state is not None:
             del failures[path]
             aside = retention.rename(list(failures), "damaged")
@@ -100,13 +108,15 @@ def restore(workdir: pathlib.Path, target: State, step: int | None = None) -> St
     raise ValueError("no checkpoint could be restored:\n  " + "\n  ".join(failures.values()) + more)
 
 
-def _attempt(path: pathlib.Path, target: State) -> tuple[State | None, str]:
+def _attempt(
+    path: pathlib.Path, target: State, initial: Callable[[], State] | None
+) -> tuple[State | None, str]:
     """(the state, ""), or (None, why the checkpoint is damaged), the same in every process."""
-    state, outcome, error = None, FINE, None
+    found, outcome, error = {}, FINE, None
     try:
         leaves = stored.read_meta(path)["leaves"]
-        stored.check_target(path, leaves, target)
-        state = stored.read_state(path, leaves, target)
+        later = fitting.check_target(path, leaves, target)
+        found = stored.read_state(path, leaves, target)
     except DamagedError as damage:
         outcome, error = DAMAGED, damage
     except Exception as other:
@@ -117,10 +127,12 @@ def _attempt(path: pathlib.Path, target: State) -> tuple[State | None, str]:
     if DAMAGED in outcomes:
         return None, str(error) if error else f"{path}: another process found it damaged"
     try:
-        stored.check_digests(path, leaves, state)
+        stored.check_digests(path, leaves, found)
     except DamagedError as damage:
         return None, str(damage)
-    return state, ""
+    if later and initial is None:
+        raise ValueError(f"{path}: was stored without {', '.join(later)}")
+    return fitting.assembled(target, found, initial() if later else None), ""
 
 
 def _gathered(value: int) -> list[int]:

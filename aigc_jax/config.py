@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import UnionType
 from typing import Annotated, Any
 
-from aigc_jax import kinds, seeds
+from aigc_jax import kinds, renamed, seeds
 from aigc_jax.ranges import at_least, below, between, needs, only_with, up_to
 
 MESH = {"data": -1, "fsdp": 1, "tensor": 1}
@@ -143,7 +143,7 @@ def _stored(path: str) -> dict[str, Any]:
         raise ValueError(f"--config={path}: is not JSON ({error})") from None
     if not isinstance(stored, Mapping):
         raise ValueError(f"--config={path}: must be an object, such as the config.json of a run")
-    return stored.get("config", stored)
+    return renamed.config(stored.get("config", stored))
 
 
 def variant(

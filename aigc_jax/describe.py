@@ -19,8 +19,8 @@ from aigc_jax import (
     parallel,
     schedules,
     sharding,
+    stored_config,
 )
-from aigc_jax.identity import digest
 
 SIDES = {2: "lr", 3: "lrl", 5: "llrrr"}  # of tables by their number of columns
 
@@ -69,7 +69,7 @@ def _run(config: Mapping[str, Any], mesh: jax.sharding.Mesh) -> list[tuple[str, 
     per_call = config["steps_per_call"] or "chosen at the start"
     return [
         ("name", f"{config['algorithm']['name']} on {config['data']['name']}"),
-        ("digest", digest(config)),
+        ("digest", stored_config.digest_of(config)),
         ("devices", f"{len(devices)} x {devices[0].device_kind}"),
         ("mesh", f"{axes}, by {config['parallel']}"),
         ("precision", f"{config['precision']} compute, float32 parameters"),

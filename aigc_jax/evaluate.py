@@ -114,7 +114,17 @@ def evaluate(workdir: pathlib.Path, flags: argparse.Namespace) -> dict[str, Any]
     Raises:
       ValueError: for a run, data or options that do not go together, before anything is drawn.
     """
-    from aigc_jax import build, checkpoint, config, launch, parallel, seeds, start
+    from aigc_jax import (
+        build,
+        checkpoint,
+        config,
+        launch,
+        parallel,
+        refusals,
+        seeds,
+        start,
+        stored_config,
+    )
     from aigc_jax import workdir as workdirs
     from aigc_jax.data import tokenizers
     from aigc_jax.evaluation import plan, progress, results
@@ -125,10 +135,11 @@ def evaluate(workdir: pathlib.Path, flags: argparse.Namespace) -> dict[str, Any]
         raise ValueError(fault)
     step = checkpoint.choose(workdir, flags.step)
     record = checkpoint.read_run(workdir, step)
-    completed = build.complete(record["config"], flags.trust) | config.UNDIVIDED
-    run = build.run(completed, workdirs.info_of(record), flags.trust)
     tokenizer = record["tokenizer"] and tokenizers.from_json(record["tokenizer"])
-    dataset = build.load_data(completed, tokenizer, flags.trust)
+    with refusals.told():
+        completed = stored_config.as_of_today(record["config"], flags.trust)[0] | config.UNDIVIDED
+        run = build.run(completed, workdirs.info_of(record), flags.trust)
+        dataset = build.load_data(completed, tokenizer, flags.trust)
     workdirs.check_corpus(workdir, dataset.info)
     mesh = parallel.make_mesh(config.MESH)
     state = start.restore(run, workdir, mesh, step)

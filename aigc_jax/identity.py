@@ -33,10 +33,13 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def digest(config: Mapping[str, Any]) -> str:
-    """Sha256 of `identity`, 16 hexadecimal digits."""
-    text = json.dumps(identity(config), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def digest(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
+    """Sha256 of what of `identity` differs from the flat `defaults`, 16 hexadecimal digits.
+
+    So an option that a later version adds changes no digest where it is at its default.
+    """
+    chosen = {k: v for k, v in identity(config).items() if k not in defaults or v != defaults[k]}
+    return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

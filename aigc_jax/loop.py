@@ -6,6 +6,7 @@ import math
 import pathlib
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import jax
@@ -23,6 +24,7 @@ from aigc_jax import (
     lock,
     parallel,
     profile,
+    refusals,
     rollback,
     samples,
     start,
@@ -68,25 +70,28 @@ def train(config: Mapping[str, Any], workdir: pathlib.Path) -> core.State:
       ValueError: for a config that cannot work or that is not the workdir's, before any work.
       FloatingPointError: if going back does not help, with the whole story.
     """
-    build.check(config)
-    mesh = parallel.make_mesh(config["mesh"])
-    parallel.check_batch(config["batch_size"], config["accumulate"], mesh)
-    tokenizer = finetune.tokenizer_of(config["init_from"])
-    run = build.run(config, build.describe_data(config, tokenizer))
-    samples.check_options(run.algorithm, config["sampling"])
+    with _rules_for(workdir, config):
+        build.check(config)
+        mesh = parallel.make_mesh(config["mesh"])
+        parallel.check_batch(config["batch_size"], config["accumulate"], mesh)
+        tokenizer = finetune.tokenizer_of(config["init_from"])
+        run = build.run(config, build.describe_data(config, tokenizer))
+        samples.check_options(run.algorithm, config["sampling"])
     with (
         lock.locked(workdir),
         launch.stop_requests() as stop_requested,
         failure.watchdog(config["stall_seconds"]) as alive,
     ):
-        workdirs.check(workdir, config)
+        former = workdirs.former(workdir, config)
         workdirs.check_corpus(workdir, run.info)
         state = start.resumed(run, workdir, mesh)
         if state is not None and int(state.step) == config["steps"]:
             print(f"{workdir} has done its {config['steps']} steps; there is nothing to train")
             return state
-        dataset = build.load_data(config, tokenizer)
-        record = workdirs.about(config, dataset)
+        with _rules_for(workdir, config):
+            dataset = build.load_data(config, tokenizer)
+        record = workdirs.about(config, dataset, former)
+        run = run._replace(digest=record["digest"])
         state = start.first_state(run, mesh) if state is None else state
         checkpoint.check_space(workdir, state, checkpoint.most_at_once(config))
         if jax.process_index() == 0:
@@ -115,6 +120,12 @@ def train(config: Mapping[str, Any], workdir: pathlib.Path) -> core.State:
                 except ValueError as error:  # not the user's input any more: keep the traceback
                     raise RuntimeError(f"training stopped: {error}") from error
             state = rollback.gone_back(run, workdir, mesh, streak)
+
+
+def _rules_for(workdir: pathlib.Path, config: Mapping[str, Any]) -> AbstractContextManager:
+    """Where a run goes on, rules that it began without are said; in a new one they are errors."""
+    goes_on = workdirs.continues(workdir, config)
+    return refusals.told() if goes_on else nullcontext()
 
 
 def _log(config: Mapping[str, Any], workdir: pathlib.Path, state: core.State) -> Log:

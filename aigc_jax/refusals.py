@@ -7,7 +7,8 @@ keeps its meaning, and costs a line.
 
 import contextlib
 import contextvars
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 
 _SAID: contextvars.ContextVar[list[str] | None] = contextvars.ContextVar("said", default=None)
 
@@ -34,3 +35,17 @@ def only_said() -> Iterator[list[str]]:
         yield said
     finally:
         _SAID.reset(token)
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """`only_said`, and what was said is printed, a line each."""
+    with only_said() as said:
+        yield
+    tell(said)
+
+
+def tell(said: Iterable[str]) -> None:
+    """Prints rules that a stored run began without."""
+    for line in said:
+        print(f"note: today refused, and kept as this run began with it: {line}", file=sys.stderr)

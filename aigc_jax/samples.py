@@ -12,7 +12,6 @@ from aigc_jax import build, core
 from aigc_jax.compiling import compiled_once
 from aigc_jax.config import typed, unknown
 from aigc_jax.data.dataset import Dataset, Info
-from aigc_jax.identity import digest
 from aigc_jax.log import Log
 from aigc_jax.media import images as pictures
 from aigc_jax.media import music, points, provenance
@@ -186,7 +185,7 @@ def _show_grid(grid: np.ndarray, name: str, run: build.Run, step: int, log: Log)
     mark = provenance.mark(
         run=log.workdir.name,
         step=step,
-        config_digest=digest(run.config),
+        config_digest=run.digest,
         seed=run.config["seed"],
     )
     pictures.write_png(folder / f"step_{step:07d}.png", grid, mark)

@@ -1,5 +1,6 @@
 """What a run starts from: a fresh state, another run's parameters, or its own checkpoint."""
 
+import functools
 import pathlib
 
 import jax
@@ -19,7 +20,14 @@ def restore(
     """The state of a checkpoint, newest by default, laid out on the mesh."""
     shapes, shardings = layout(run, mesh)
     place = lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
-    return checkpoint.restore(workdir, jax.tree.map(place, shapes, shardings), step)
+    initial = functools.partial(_fresh, run, shardings)
+    return checkpoint.restore(workdir, jax.tree.map(place, shapes, shardings), step, initial)
+
+
+def _fresh(run: build.Run, shardings: core.State) -> core.State:
+    """The state that the run begins with."""
+    init = parallel.compile_init(run.algorithm, shardings)
+    return init(core.stream(run.config["seed"], core.INIT))
 
 
 def resumed(run: build.Run, workdir: pathlib.Path, mesh: jax.sharding.Mesh) -> core.State | None:
@@ -51,8 +59,7 @@ def _check_untrained(workdir: pathlib.Path) -> None:
 def first_state(run: build.Run, mesh: jax.sharding.Mesh) -> core.State:
     """A pretrained start, else a fresh one."""
     _, shardings = layout(run, mesh)
-    init = parallel.compile_init(run.algorithm, shardings)
-    state = init(core.stream(run.config["seed"], core.INIT))
+    state = _fresh(run, shardings)
     if run.config["init_from"]:
         state = finetune.start_from(state, run.config["init_from"], run.config["init_params"])
     return state

@@ -6,27 +6,40 @@ import pathlib
 import platform
 import subprocess
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
-from aigc_jax import checkpoint, core, sharding
+from aigc_jax import checkpoint, core, sharding, stored_config
 from aigc_jax.data import tokenizers
 from aigc_jax.data.dataset import Dataset, Info
-from aigc_jax.identity import differences, digest
+from aigc_jax.identity import differences, flatten
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
-def about(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
+class Former(NamedTuple):
+    """The run that a workdir holds already."""
+
+    record: Mapping[str, Any]  # of its newest checkpoint
+    lacking: Mapping[str, Any]  # {option: value} of those that came after it was stored
+
+
+def about(
+    config: Mapping[str, Any], dataset: Dataset, former: Former | None = None
+) -> dict[str, Any]:
     """The record in `config.json` and in every checkpoint, enough to sample without the data.
 
-    {"config", "digest", "commit", "versions", "device", "data": Info, "tokenizer"}.
+    {"config", "digest", "filled", "commit", "versions", "device", "data": Info, "tokenizer"}. A
+    run keeps the digest that it began with. "filled" are the options that were none when it began,
+    and the values that they were given since.
     """
     tokenizer = dataset.tokenizer and tokenizers.to_json(dataset.tokenizer)
+    before = former.record if former else {}
     record = {
         "config": config,
-        "digest": digest(config),
+        "digest": before.get("digest") or stored_config.digest_of(config),
+        "filled": before.get("filled", {}) | dict(former.lacking if former else {}),
         **circumstances(),
         "data": dataset.info._asdict(),
         "tokenizer": tokenizer,
@@ -73,16 +86,17 @@ def write(workdir: pathlib.Path, record: Mapping[str, Any]) -> None:
     temporary.replace(workdir / "config.json")
 
 
-def check(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
-    """A workdir with checkpoints may only be continued by the config that made them.
+def former(workdir: pathlib.Path, config: Mapping[str, Any]) -> Former | None:
+    """The run whose checkpoints a workdir holds, which only its own config may continue.
 
     Raises:
       ValueError: listing what differs.
     """
     record = _made_by(workdir)
     if record is None:
-        return
-    lines = differences(record["config"], config)
+        return None
+    then, lacking = _as_of_today(record["config"], config)
+    lines = differences(then, config)
     if lines:
         raise ValueError(
             f"--workdir={workdir}: belongs to another config; give another folder or the old "
@@ -94,6 +108,24 @@ def check(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
             f"config.steps = {config['steps']}: {workdir} is at step {newest} already; must be at "
             "least that"
         )
+    return Former(record, lacking)
+
+
+def continues(workdir: pathlib.Path, config: Mapping[str, Any]) -> bool:
+    """Whether a workdir holds a run of this very config, that later rules need not stop."""
+    record = _made_by(workdir)
+    if record is None:
+        return False
+    return not differences(_as_of_today(record["config"], config)[0], config)
+
+
+def _as_of_today(stored: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[Mapping, Mapping]:
+    """A stored config completed; code outside of the project only runs if `config` names it too."""
+    named = (v.partition(":")[0] for v in flatten(config).values() if isinstance(v, str))
+    try:
+        return stored_config.as_of_today(stored, set(named))
+    except ValueError:  # of another version in more than what it lacks: compared as it is
+        return stored, {}
 
 
 def _made_by(workdir: pathlib.Path) -> dict[str, Any] | None:

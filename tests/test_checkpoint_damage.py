@@ -11,7 +11,7 @@ import pytest
 from checkpoints import flip, names, target, write
 
 from aigc_jax import checkpoint, failure
-from aigc_jax.storage import stored
+from aigc_jax.storage import fitting, stored
 
 
 def test_damaged_ones_are_kept_under_names_of_their_own(tmp_path, capsys):
@@ -128,7 +128,7 @@ def test_long_lists_of_differences_end_with_a_count(tmp_path):
     with pytest.raises(ValueError, match="52 of its leaves differ") as caught:
         checkpoint.restore(tmp_path, target().replace(params=extra))
     lines = str(caught.value).splitlines()
-    assert len(lines) == 1 + stored.LISTED + 1
+    assert len(lines) == 1 + fitting.LISTED + 1
     assert lines[-1] == "  and 32 more"
 
 

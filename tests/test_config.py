@@ -35,6 +35,10 @@ BASE = {
 }
 
 
+def digest(config):
+    return identity.digest(config, {})
+
+
 def filled(**section):
     return config.fill({"width": 3, **section}, SCHEMA, "config.x")
 
@@ -267,7 +271,7 @@ def test_overrides_of_a_run_are_checked_against_the_signatures(key, text):
     ],
 )
 def test_when_things_happen_and_where_is_not_part_of_the_digest(change):
-    assert identity.digest(BASE | change) == identity.digest(BASE)
+    assert digest(BASE | change) == digest(BASE)
     assert identity.differences(BASE, BASE | change) == []
 
 
@@ -282,13 +286,20 @@ def test_when_things_happen_and_where_is_not_part_of_the_digest(change):
     ],
 )
 def test_what_else_differs_is_listed_and_changes_the_digest(change, line):
-    assert identity.digest(BASE | change) != identity.digest(BASE)
+    assert digest(BASE | change) != digest(BASE)
     assert line in identity.differences(BASE, BASE | change)
 
 
 def test_a_digest_does_not_depend_on_the_order_of_keys():
     turned = dict(reversed(BASE.items()))
-    assert identity.digest(turned) == identity.digest(BASE)
+    assert digest(turned) == digest(BASE)
+
+
+def test_an_option_at_its_default_changes_no_digest():
+    defaults = {"new": 1, "algorithm.shape": [2, 3]}
+    of = lambda change: identity.digest(BASE | change, defaults)
+    assert of({"new": 1}) == of({}) == of({"algorithm": {**BASE["algorithm"], "shape": (2, 3)}})
+    assert len({of({}), of({"new": 2}), of({"algorithm": {"shape": ()}})}) == 3
 
 
 def test_a_file_is_loaded_with_its_argument(tmp_path):

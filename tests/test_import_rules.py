@@ -22,11 +22,12 @@ EVERYONE = (".refusals", ".ranges")
 # which begin with a dot. The first pattern that matches a module is its rule.
 RULES = {
     "refusals": "",
+    "renamed": "",
     "seeds": "",
     "kinds": "",
     "ranges": ".kinds",
     "core": LINEN,
-    "config": ".kinds .seeds",
+    "config": ".kinds .renamed .seeds",
     "overrides": ".config .kinds",
     "guard": "jax numpy .core .optim",
     "schedules": LINEN,
@@ -61,7 +62,7 @@ RULES |= {
     "sharding": "jax .core .names",
     "constraints": "jax flax .core .layers.shares",
     "describe_compiled": "jax numpy .build .compiled.* .compiling .core .flops .parallel",
-    "storage.*": "jax numpy orbax .core .failure .storage.*",
+    "storage.*": "jax numpy orbax .core .failure .renamed .storage.*",
     "checks": "jax .config .core .seeds",
     "rollback": "jax numpy .build .checkpoint .core .guard .log .parallel .start",
     "profile": "jax",
@@ -73,19 +74,20 @@ RULES |= {
     "parallel": "jax numpy .compiling .constraints .core .pmapped .sharding",
     "pmapped": "jax .core",
     "checkpoint": "jax numpy .core .storage.*",
-    "workdir": "jax .checkpoint .core .data.* .identity .sharding",
+    "stored_config": ".build .identity .renamed",
+    "workdir": "jax .checkpoint .core .data.* .identity .sharding .stored_config",
     "finetune": "jax .checkpoint .core .data.*",
     "build": "jax numpy .checks .config .core .data.* .guard .identity .kinds .names .optim"
     " .overrides .preprocess .schedules",
-    "samples": "jax numpy .build .compiling .config .core .data.* .identity .log .media.*",
-    "describe": "jax flax numpy .build .core .describe_compiled .finetune .flops .identity"
-    " .names .parallel .schedules .sharding",
+    "samples": "jax numpy .build .compiling .config .core .data.* .log .media.*",
+    "describe": "jax flax numpy .build .core .describe_compiled .finetune .flops"
+    " .names .parallel .schedules .sharding .stored_config",
     "loop": "jax numpy .build .checkpoint .config .core .data.* .failure .feed .finetune"
     " .guard .health .launch .lock .log .parallel .profile .rollback .samples .start .workdir",
     "evaluation.*": "jax flax numpy .build .config .core .data.* .describe .evaluation.* .feed"
     " .log .media.* .metrics.* .names .parallel .preprocess .samples .seeds",
     "evaluate": ".build .checkpoint .config .data.* .evaluation.* .launch .media.* .parallel .seeds"
-    " .start .workdir",
+    " .start .stored_config .workdir",
 }
 # Packages without which the other parts of the project work, or that are slow to import.
 OPTIONAL = ("tensorflow_datasets", "grain", "tensorboardX", "sklearn", "tokenizers", "PIL") + (

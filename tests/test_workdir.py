@@ -6,7 +6,7 @@ import jax
 import pytest
 import tiny_runs
 
-from aigc_jax import build, checkpoint, core, identity, parallel, workdir
+from aigc_jax import build, checkpoint, core, parallel, stored_config, workdir
 
 RAW = tiny_runs.ATTENTION | {"data": {"name": "tiny_runs:words"}, "steps": 10}
 
@@ -27,9 +27,9 @@ def trained(path, record, *steps):
 
 def test_the_record_says_what_where_and_with_what(record):
     assert set(record) == {
-        *("config", "digest", "commit", "versions", "device", "data", "tokenizer")
+        *("config", "digest", "filled", "commit", "versions", "device", "data", "tokenizer")
     }
-    assert record["digest"] == identity.digest(build.complete(RAW))
+    assert record["digest"] == stored_config.digest_of(build.complete(RAW))
     assert record["versions"]["jax"] == jax.__version__
     assert record["versions"]["python"].startswith("3.")
     assert record["device"] == "8 x cpu"
@@ -52,22 +52,22 @@ def test_what_is_written_is_what_is_read(tmp_path, record):
 
 def test_another_config_may_not_go_on_in_a_workdir(tmp_path, record):
     trained(tmp_path, record, 5)
-    workdir.check(tmp_path, build.complete(RAW | {"log_every": 7, "steps": 20}))
+    workdir.former(tmp_path, build.complete(RAW | {"log_every": 7, "steps": 20}))
     with pytest.raises(ValueError, match="belongs to another config") as caught:
-        workdir.check(tmp_path, build.complete(RAW | {"seed": 3, "batch_size": 8}))
+        workdir.former(tmp_path, build.complete(RAW | {"seed": 3, "batch_size": 8}))
     assert str(caught.value).splitlines()[1:] == ["  batch_size: 64 -> 8", "  seed: 0 -> 3"]
 
 
 def test_fewer_steps_than_were_done_are_refused(tmp_path, record):
     trained(tmp_path, record, 5)
     with pytest.raises(ValueError, match=r"config\.steps = 4: .* is at step 5 already"):
-        workdir.check(tmp_path, build.complete(RAW | {"steps": 4}))
+        workdir.former(tmp_path, build.complete(RAW | {"steps": 4}))
 
 
 def test_a_workdir_without_checkpoints_belongs_to_nobody(tmp_path, record):
-    workdir.check(tmp_path, build.complete(RAW | {"seed": 3}))
+    workdir.former(tmp_path, build.complete(RAW | {"seed": 3}))
     workdir.write(tmp_path, record)
-    workdir.check(tmp_path, build.complete(RAW | {"seed": 3}))
+    workdir.former(tmp_path, build.complete(RAW | {"seed": 3}))
 
 
 def test_another_corpus_is_refused(tmp_path, record):

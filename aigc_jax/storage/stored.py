@@ -20,12 +20,11 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from aigc_jax import failure
+from aigc_jax import failure, renamed
 from aigc_jax.core import PyTree, path_name
 from aigc_jax.storage import digests
 
 FORMAT = 2
-LISTED = 20  # differences that an error spells out
 LARGEST_META = 1 << 28  # bytes
 # What Orbax's errors say when the machine, not the checkpoint, is to blame.
 INNOCENT = ("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "Out of memory", "allocating")
@@ -130,53 +129,37 @@ def refuse_links(path: pathlib.Path) -> None:
             raise DamagedError(f"{inside}: is neither a plain file nor a folder")
 
 
-def check_target(path: pathlib.Path, stored: Mapping[str, Mapping], target: PyTree) -> None:
-    """Whether a checkpoint holds exactly the leaves of `target`.
+def read_state(
+    path: pathlib.Path, leaves: Mapping[str, Mapping], target: PyTree
+) -> dict[str, jax.Array]:
+    """{stored name: array} of the state at `path`, each laid out like its leaf of `target`.
 
-    Raises:
-      ValueError: listing what is missing, what is extra, and what has another shape or dtype.
-    """
-    wanted, lines = described_leaves(target), []
-    text = lambda leaf: f"{leaf['dtype']}{leaf['shape']}"
-    for name in sorted(wanted.keys() | stored.keys()):
-        here, there = wanted.get(name), stored.get(name)
-        if there is None:
-            lines.append(f"{name}: missing there, {text(here)} here")
-        elif here is None:
-            lines.append(f"{name}: {text(there)} there, not a part of this run")
-        elif text(here) != text(there):
-            lines.append(f"{name}: {text(there)} there, {text(here)} here")
-    if lines:
-        more = [f"and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
-        raise ValueError(
-            f"{path}: is the state of another run; {len(lines)} of its leaves differ:\n  "
-            + "\n  ".join(lines[:LISTED] + more)
-        )
-
-
-def read_state(path: pathlib.Path, leaves: Mapping[str, Mapping], target: PyTree) -> PyTree:
-    """The state at `path` laid out as `target`; what is read is not compared with its digests yet.
+    What is read is not compared with its digests yet.
 
     Raises:
       DamagedError: if it cannot be read, or is not the arrays that `leaves` describes.
     """
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    wanted = {path_name(p): x for p, x in jax.tree_util.tree_flatten_with_path(target)[0]}
 
-    def place(leaf):
-        where = getattr(leaf, "sharding", None) or here
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
+    def place(where, _):
+        leaf = wanted[renamed.leaf(path_name(where))]
+        sharding = getattr(leaf, "sharding", None) or here
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
-    target = jax.tree.map(place, target)
     with _reader(path) as reader:
-        _check_arrays(path, leaves, reader)
-        arguments = ocp.checkpoint_utils.construct_restore_args(target)
-        return reader.restore(
-            path / "state", args=ocp.args.PyTreeRestore(target, restore_args=arguments)
+        placed = jax.tree_util.tree_map_with_path(place, _check_arrays(path, leaves, reader))
+        arguments = ocp.checkpoint_utils.construct_restore_args(placed)
+        tree = reader.restore(
+            path / "state", args=ocp.args.PyTreeRestore(placed, restore_args=arguments)
         )
+    return {path_name(p): x for p, x in jax.tree_util.tree_flatten_with_path(tree)[0]}
 
 
 def read_arrays(path: pathlib.Path, leaves: Mapping[str, Mapping]) -> dict[str, np.ndarray]:
     """{path: array} of the state at `path`, compared with its digests, whatever the run was.
+
+    Paths are those of today, see `renamed`.
 
     Raises:
       DamagedError: if it cannot be read, or is not the arrays that `leaves` describes.
@@ -187,7 +170,7 @@ def read_arrays(path: pathlib.Path, leaves: Mapping[str, Mapping]) -> dict[str, 
         tree = reader.restore(path / "state", args=ocp.args.PyTreeRestore(restore_args=arguments))
     check_digests(path, leaves, tree)
     named = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {path_name(where): np.asarray(leaf) for where, leaf in named}
+    return {renamed.leaf(path_name(where)): np.asarray(leaf) for where, leaf in named}
 
 
 @contextlib.contextmanager
