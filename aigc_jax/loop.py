@@ -27,6 +27,7 @@ from aigc_jax import (
     refusals,
     rollback,
     samples,
+    showing,
     start,
 )
 from aigc_jax import config as configs
@@ -76,7 +77,7 @@ def train(config: Mapping[str, Any], workdir: pathlib.Path) -> core.State:
         parallel.check_batch(config["batch_size"], config["accumulate"], mesh)
         tokenizer = finetune.tokenizer_of(config["init_from"])
         run = build.run(config, build.describe_data(config, tokenizer))
-        samples.check_options(run.algorithm, config["sampling"])
+        samples.check(run)
     with (
         lock.locked(workdir),
         launch.stop_requests() as stop_requested,
@@ -207,12 +208,13 @@ def loop(
         if evaluates:
             values = evaluate(run, compiled, state)
             log.write(step, run.info.eval_split, _finite(values))
-            compiled.show(state, step, log)
         # In a streak the state is still that before it: only a run that ends here saves it.
         if last or stops or (due and not seen["in_a_row"]):
             rollback.check_state(state, step, cursor_of(step))
             streak = int(guard["in_a_row"]) > 0  # what the next start may have to go back to stays
             writer.save(state, record, values if evaluates else {}, keep_all=streak)
+        if evaluates:  # after the save: what only shows may fail
+            compiled.show(state, step, log)
         if evaluates or due or stops:
             clock, clock_step = time.perf_counter(), step
             queued.clear()
@@ -254,7 +256,7 @@ def compile_run(run: build.Run, dataset: Dataset, mesh: jax.sharding.Mesh) -> Co
     return Compiled(
         parallel.compile_step(steps, mesh, shardings, run.config["parallel"]),
         parallel.compile_eval(run.algorithm, run.normalise, eval_gather, mesh, shardings),
-        samples.shower(run, dataset, whole),
+        showing.shower(run, dataset, whole),
         parallel.put(dataset.train.arrays or {}, whole),
         parallel.put(dataset.eval.arrays or {}, whole),
         _items(run, dataset.train, mesh),

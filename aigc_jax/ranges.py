@@ -113,15 +113,23 @@ def check(
     Raises:
       ValueError: naming the option, its value, and the rule.
     """
+    for name, fault in faults(function, section, others):
+        message = f"{where}.{name} = {section[name]!r}: {fault}"
+        if name in hard:
+            raise ValueError(message)
+        refuse(message)
+
+
+def faults(
+    function: Callable, section: Mapping[str, Any], others: Mapping[str, Any] = {}
+) -> Iterator[tuple[str, str]]:
+    """(option, what is wrong with its value) of a section, as for `check`."""
     declared = kinds.parameters(function)
     defaults = {k: p.default for k, p in declared.items() if p.default is not p.empty}
     known = {**defaults, **others, **section}
     for name in (name for name in declared if name in section):
         for fault in _faults(declared[name], section[name], known):
-            message = f"{where}.{name} = {section[name]!r}: {fault}"
-            if name in hard:
-                raise ValueError(message)
-            refuse(message)
+            yield name, fault
 
 
 def _faults(parameter: inspect.Parameter, value: Any, known: Mapping[str, Any]) -> Iterator[str]:

@@ -1,39 +1,40 @@
-"""Drawing samples of a run, the same ones for any number and batch size, and showing them."""
+"""Drawing samples of a run: the same ones for any number and batch size."""
 
 import functools
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from aigc_jax import build, core
+from aigc_jax import build, config, core, ranges
 from aigc_jax.compiling import compiled_once
-from aigc_jax.config import typed, unknown
-from aigc_jax.data.dataset import Dataset, Info
-from aigc_jax.log import Log
-from aigc_jax.media import images as pictures
-from aigc_jax.media import music, points, provenance
+from aigc_jax.data.dataset import Info
+from aigc_jax.media import provenance
 
 
 def options_of(algorithm: core.Algorithm) -> dict[str, Any]:
     """{name: default} of the options that the algorithm's sampler takes."""
-    parameters = inspect.signature(algorithm.sample).parameters.values()
-    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    return config.schema(algorithm.sample)
 
 
-def check_options(algorithm: core.Algorithm, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options by the types of their defaults.
+def check_options(algorithm: core.Algorithm, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """All options of the sampler: those of `config.sampling` by their types, else the defaults.
 
     Raises:
-      ValueError: for an option that the sampler does not take.
+      ValueError: for an option that the sampler does not take, or one that it needs.
     """
-    accepted = options_of(algorithm)
-    for name in options:
-        if name not in accepted:
-            raise ValueError(unknown(f"config.sampling.{name}", accepted))
-    return {name: typed(v, accepted[name], f"sampling.{name}") for name, v in options.items()}
+    return config.fill(stored, options_of(algorithm), "config.sampling")
+
+
+def check(run: build.Run) -> None:
+    """Holds `config.sampling` against the sampler, before any work.
+
+    Raises:
+      ValueError: for what `check_options` refuses, or a value outside of its range.
+    """
+    options = check_options(run.algorithm, run.config["sampling"])
+    ranges.check(run.algorithm.sample, options, "config.sampling")
 
 
 def draw(
@@ -74,15 +75,25 @@ def sampler(
     sample_batch = compiled_once(jax.jit(sample_batch, out_shardings=outputs))
 
     def draw_samples(state, num, cond):
-        parts = []
-        for start in range(0, num, batch_size):
-            rows = np.minimum(np.arange(start, start + batch_size), num - 1)
-            given = {name: value[rows] for name, value in cond.items()}
-            part = sample_batch(state, np.int32(start), given)
-            parts.append(jax.tree.map(lambda x: np.asarray(x)[: num - start], part))
-        return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+        compute = lambda start, rows: sample_batch(state, np.int32(start), rows)
+        return in_batches(compute, num, batch_size, cond)
 
     return draw_samples
+
+
+def in_batches(
+    compute: Callable, num: int, batch_size: int, values: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """`compute(start, rows of values)` for rows 0 .. num - 1, put together again.
+
+    Every call gets `batch_size` rows from `start` on: the last ones are filled up, and cut.
+    """
+    parts = []
+    for start in range(0, num, batch_size):
+        rows = np.minimum(np.arange(start, start + batch_size), num - 1)
+        part = compute(start, {name: value[rows] for name, value in values.items()})
+        parts.append(jax.tree.map(lambda x: np.asarray(x)[: num - start], part))
+    return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
 
 
 def head_of(
@@ -123,70 +134,11 @@ def texts_of(drawn: Mapping[str, np.ndarray], tokenizer: Any) -> list[str]:
     return [tokenizer.decode(row[:n]) for row, n in zip(drawn["tokens"], lengths, strict=True)]
 
 
-def shower(run: build.Run, dataset: Dataset, whole: jax.sharding.Sharding) -> Callable:
-    """(state, step, log): writes the samples of an evaluation to files and TensorBoard.
+def mark(run: build.Run, /, *, raw: bool = False, **known: Any) -> dict[str, Any]:
+    """What files of samples of a run say; `known` as in `provenance.mark`.
 
-    The seed is the same each time, so that one can watch a sample become what it is. All processes
-    draw, since each may hold a part of the state, and `whole` gives every one all samples.
+    Args:
+      raw: the parameters are not the averaged ones, of a run that keeps both.
     """
-    config, num = run.config, run.config["num_samples"]
-    options = check_options(run.algorithm, config["sampling"])
-    draw_samples = sampler(run.algorithm, config["seed"], options, num, outputs=whole)
-    cond = unprompted(run.algorithm, run.info, dataset.tokenizer, num)
-    rebuild = reconstructor(run, dataset, whole)
-
-    def show(state, step, log):
-        drawn = draw_samples(state, num, cond)
-        rebuilt = rebuild(state) if rebuild else None
-        if log.writes:
-            with log.forgiven("samples"):
-                write(drawn, rebuilt, step, log)
-
-    def write(drawn, rebuilt, step, log):
-        if "tokens" in drawn and dataset.tokenizer.name == "music":
-            pieces = [music.frames_of(text) for text in texts_of(drawn, dataset.tokenizer)]
-            _show_grid(music.picture(pieces), "samples", run, step, log)
-        elif "tokens" in drawn:
-            _show_text(texts_of(drawn, dataset.tokenizer), step, log)
-        if "image" in drawn:
-            _show_grid(points.overview(drawn["image"]), "samples", run, step, log)
-        if rebuilt is not None:
-            _show_grid(rebuilt, "reconstructions", run, step, log)
-
-    return show
-
-
-def reconstructor(
-    run: build.Run, dataset: Dataset, whole: jax.sharding.Sharding, pairs: int = 32
-) -> Callable | None:
-    """(state) -> a grid of evaluation images, each beside its reconstruction; None without."""
-    if "reconstruct" not in run.algorithm.heads or dataset.eval.arrays is None:
-        return None
-    if run.info.shapes["image"] == points.SHAPE:  # a point beside a point says nothing
-        return None
-    rows = np.arange(min(pairs, dataset.eval.length))
-    batch = run.normalise(None, dataset.eval.gather(dataset.eval.arrays, rows))
-    rebuild = head_of(run.algorithm, "reconstruct", run.config["seed"], whole)
-    originals = np.asarray(batch["image"])
-    return lambda state: pictures.side_by_side(originals, rebuild(state, batch)["image"])
-
-
-def _show_text(texts: list[str], step: int, log: Log) -> None:
-    folder = log.workdir / "samples"
-    folder.mkdir(exist_ok=True)
-    text = "\n----\n".join(texts)
-    (folder / f"step_{step:07d}.txt").write_text(text, encoding="utf-8")
-    log.text(step, "samples", text)
-
-
-def _show_grid(grid: np.ndarray, name: str, run: build.Run, step: int, log: Log) -> None:
-    folder = log.workdir / name
-    folder.mkdir(exist_ok=True)
-    mark = provenance.mark(
-        run=log.workdir.name,
-        step=step,
-        config_digest=run.digest,
-        seed=run.config["seed"],
-    )
-    pictures.write_png(folder / f"step_{step:07d}.png", grid, mark)
-    log.image(step, name, grid)
+    averaged = run.config["ema_decay"] and not raw
+    return provenance.mark(parameters="averaged" if averaged else "raw", **known)

@@ -79,11 +79,17 @@ RULES |= {
     "finetune": "jax .checkpoint .core .data.*",
     "build": "jax numpy .checks .config .core .data.* .guard .identity .kinds .names .optim"
     " .overrides .preprocess .schedules",
-    "samples": "jax numpy .build .compiling .config .core .data.* .log .media.*",
+    "samples": "jax numpy .build .compiling .config .core .data.* .media.* .ranges",
+    "showing": "jax numpy .build .core .data.* .log .media.* .samples",
+    "classes": ".config .data.*",
+    "likeliest": "numpy .build .core .samples",
+    "request": "numpy .build .classes .config .core .data.* .likeliest .media.* .ranges .samples",
+    "written": "numpy .classes .data.* .media.* .request .samples",
     "describe": "jax flax numpy .build .core .describe_compiled .finetune .flops"
     " .names .parallel .schedules .sharding .stored_config",
     "loop": "jax numpy .build .checkpoint .config .core .data.* .failure .feed .finetune"
-    " .guard .health .launch .lock .log .parallel .profile .rollback .samples .start .workdir",
+    " .guard .health .launch .lock .log .parallel .profile .rollback .samples .showing .start"
+    " .workdir",
     "evaluation.*": "jax flax numpy .build .config .core .data.* .describe .evaluation.* .feed"
     " .log .media.* .metrics.* .names .parallel .preprocess .samples .seeds",
     "evaluate": ".build .checkpoint .config .data.* .evaluation.* .launch .media.* .parallel .seeds"

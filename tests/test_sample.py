@@ -18,6 +18,15 @@ OPTIONS = {  # by family: the samples of most tests
     "vae": ("--num=5",),
     "attention": ("--num=3", "--max_tokens=6", f"--prompt={PROMPT}"),
 }
+HOW = {  # what the files of these samples say of how they were drawn
+    "gan": {"options": {"truncation": 1.0}},
+    "vae": {},
+    "attention": {
+        "prompt": PROMPT,
+        "options": {"max_tokens": 6, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
+        | {"repetition_penalty": 1.0},
+    },
+}
 FOREIGN = {
     "gan": ("--temperature=1", "--prompt=a", "--reconstruct=a.png"),
     "vae": ("--truncation=1", "--prompt=a", "--label=1", "--top_k=3"),
@@ -101,6 +110,7 @@ def test_text_is_the_same_for_any_number_and_batch_size(runs, tmp_path):
 def test_raw_parameters_and_an_older_step_give_other_pictures(runs, tmp_path, family):
     averaged = drawn(runs / family, tmp_path / "ema", "--num=2", "--ema")["images"]
     raw = drawn(runs / family, tmp_path / "raw", "--num=2", "--noema")["images"]
+    assert provenance.read(tmp_path / "raw" / "000.png")["parameters"] == "raw"
     older = drawn(runs / family, tmp_path / "older", "--num=2", "--step=2")["images"]
     np.testing.assert_array_equal(
         averaged, drawn(runs / family, tmp_path / "a", "--num=2")["images"]
@@ -115,6 +125,7 @@ def test_every_file_says_that_it_is_generated_and_by_what(runs, tmp_path, family
     assert commands.sample(runs / family, tmp_path, "--seed=7", *OPTIONS[family]) == 0
     digest = checkpoint.read_run(runs / family)["digest"]
     expected = {"generated": True, "run": family, "step": 4, "config_digest": digest, "seed": 7}
+    expected |= {"parameters": "averaged"} | HOW[family]
     written = [path for path in tmp_path.iterdir() if path.suffix in (".png", ".npz", ".txt")]
     assert len(written) == {"gan": 7, "vae": 7, "attention": 4}[family]
     for path in written:
@@ -128,6 +139,18 @@ def test_labels_are_those_asked_for_or_all_in_turn(runs, tmp_path):
     in_turn = drawn(runs / "gan", tmp_path / "all", "--num=12")
     assert in_turn["label"].tolist() == [*range(10), 0, 1]
     assert (asked["images"][3] == in_turn["images"][3]).all()  # the same latent and label
+    assert provenance.read(tmp_path / "all" / "011.png")["label"] == 1
+
+
+def test_a_path_of_a_conditional_model_holds_the_label_that_is_asked_for(runs, tmp_path, capsys):
+    path = drawn(runs / "gan", tmp_path / "path", "--interpolate=3", "--label=3")
+    assert path["label"].tolist() == [3] * 3
+    assert "class 3" in capsys.readouterr().err
+    mark = provenance.read(tmp_path / "path" / "002.png")
+    told = {"head": "interpolate", "num": 3, "label": 3, "index": 2, "parameters": "averaged"}
+    assert {name: mark[name] for name in told} == told
+    assert commands.sample(runs / "gan", tmp_path / "none", "--interpolate=3") == 2
+    assert "a path holds one class; give --label, 0 to 9" in capsys.readouterr().err
 
 
 def test_interpolation_starts_and_ends_in_different_places(runs, tmp_path):

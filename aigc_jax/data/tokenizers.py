@@ -25,6 +25,8 @@ class Tokenizer(NamedTuple):
     decode: Callable[[Sequence[int]], str]  # ids [length] -> text
     start: int  # the id from which a generation without a prompt goes on
     content: Mapping[str, Any]  # what it is made of, as JSON
+    # text -> the ids that a model goes on from, where these are not those of `encode`
+    prompt: Callable[[str], np.ndarray] | None = None
 
 
 def _unknown(unit: str, value: str, position: int, known: Sequence[str]) -> ValueError:
@@ -149,9 +151,11 @@ def music() -> Tokenizer:
     """One id per word of four-voice music: "|" starts a piece, "." is silence, else a MIDI pitch.
 
     Text holds one frame per line, soprano to bass: "| 72 67 64 48". `encode` raises ValueError at
-    another word.
+    another word. A prompt is the beginning of one piece, with "|" or without; a model fills up its
+    last frame.
     """
     id_of = {word: i for i, word in enumerate(MUSIC_WORDS)}
+    start = id_of["|"]
 
     def encode(text):
         words = text.split()
@@ -160,6 +164,22 @@ def music() -> Tokenizer:
                 raise _unknown("note", word, position, MUSIC_WORDS)
         return np.array([id_of[word] for word in words], np.int32)
 
+    def prompt(text):
+        ids = encode(text)
+        if start in ids[1:]:
+            raise ValueError("'|' starts a piece: accepted only as a prompt's first word")
+        lines = [line.split() for line in text.replace("|", " ").splitlines()]
+        lines = [line for line in lines if line]
+        for number, line in enumerate(lines[:-1], 1):
+            if len(line) % 4:  # all that follows would be sung by other voices
+                raise ValueError(
+                    f"line {number} has {len(line)} notes ({' '.join(line)}): accepted are frames "
+                    "of four, soprano to bass, and fewer only at the end"
+                )
+        return (
+            ids if ids[:1].tolist() == [start] else np.concatenate([[start], ids], dtype=np.int32)
+        )
+
     def decode(ids):
         lines, voices = [], 0
         for word in (MUSIC_WORDS[i] for i in np.asarray(ids).tolist()):
@@ -167,7 +187,20 @@ def music() -> Tokenizer:
             lines.append(word + ("\n" if voices == 4 else " "))
         return "".join(lines)
 
-    return Tokenizer("music", len(MUSIC_WORDS), encode, decode, id_of["|"], {"name": "music"})
+    content = {"name": "music"}
+    return Tokenizer("music", len(MUSIC_WORDS), encode, decode, start, content, prompt)
+
+
+def prompted(tokenizer: Tokenizer, text: str) -> np.ndarray:
+    """The ids int32 [length] that a model goes on from, given a prompt.
+
+    A model of windows that begin anywhere in a text is shown the text as it is; one of windows that
+    begin at fixed places needs what stands there, such as the start of a piece.
+
+    Raises:
+      ValueError: the text is outside the vocabulary, or cannot be a beginning.
+    """
+    return (tokenizer.prompt or tokenizer.encode)(text)
 
 
 def to_json(tokenizer: Tokenizer) -> dict[str, Any]:

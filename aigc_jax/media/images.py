@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from aigc_jax.media.provenance import CHUNK, check_writable, to_text
+from aigc_jax.media.provenance import CHUNK, check_writable, of_sample, to_text
 
 MAX_PIXELS = 89_478_485  # Pillow's own limit, above which it only warns
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's name for C channels
@@ -84,7 +84,7 @@ def write_images(
     folder: str | os.PathLike,
     images: np.ndarray,
     provenance: Mapping[str, Any],
-    labels: Sequence[int] | None = None,
+    each: Mapping[str, Sequence] = {},
 ) -> list[pathlib.Path]:
     """Writes `grid.png`, each image as `000.png`, ..., and `samples.npz`; returns their paths.
 
@@ -92,10 +92,10 @@ def write_images(
       folder: made if it is not there.
       images: [N, H, W, C] in [-1, 1], N at least 1.
       provenance: see `provenance.mark`; the files carry it, each picture with its index.
-      labels: classes [N] that the images were drawn for.
+      each: what else is to be said of each image, {name: values [N]}, such as its "label".
 
-    The npz file holds `images` uint8 [N, H, W, C], `label` int32 [N] if there are labels, and the
-    provenance. The same call writes the same bytes.
+    The npz file holds `images` uint8 [N, H, W, C], the arrays of `each`, and the provenance. The
+    same call writes the same bytes.
     """
     folder = check_writable(folder)
     pixels = to_uint8(images)
@@ -103,12 +103,17 @@ def write_images(
     paths = [folder / "grid.png", *(folder / f"{i:0{digits}}.png" for i in range(len(pixels)))]
     write_png(paths[0], grid(images), provenance)
     for i, (path, picture) in enumerate(zip(paths[1:], pixels, strict=True)):
-        write_png(path, picture, {**provenance, "index": i})
-    arrays = {"images": pixels, CHUNK: np.array(to_text(provenance))}
-    if labels is not None:
-        arrays["label"] = np.asarray(labels, np.int32)
-    np.savez_compressed(folder / "samples.npz", **arrays)  # NumPy dates every entry 1980-01-01
+        write_png(path, picture, of_sample(provenance, each, i))
+    write_npz(folder / "samples.npz", {"images": pixels, **each}, provenance)
     return [*paths, folder / "samples.npz"]
+
+
+def write_npz(
+    path: str | os.PathLike, arrays: Mapping[str, Sequence], provenance: Mapping[str, Any]
+) -> None:
+    """Arrays and their provenance; equal input gives equal bytes: NumPy dates all 1980-01-01."""
+    marked = {**arrays, CHUNK: to_text(provenance)}
+    np.savez_compressed(path, **{name: np.array(value) for name, value in marked.items()})
 
 
 def read_image(path: str | os.PathLike, shape: Sequence[int]) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 
 from aigc_jax.media import pianoroll, sound
 from aigc_jax.media.images import write_png
-from aigc_jax.media.provenance import check_writable, to_text
+from aigc_jax.media.provenance import check_writable, of_sample, to_text
 
 VOICES = ("soprano", "alto", "tenor", "bass")
 TEMPO = 80  # quarter notes per minute: a sixteenth takes 0.1875 s
@@ -104,12 +104,16 @@ def _events(notes: Sequence[Note]) -> list:
 
 
 def write_music(
-    folder: str | os.PathLike, pieces: Sequence[np.ndarray], provenance: Mapping[str, Any]
+    folder: str | os.PathLike,
+    pieces: Sequence[np.ndarray],
+    provenance: Mapping[str, Any],
+    each: Mapping[str, Sequence] = {},
 ) -> list[pathlib.Path]:
     """Writes each piece as `000.mid`, `000.wav` and `000.png`, ..., and an overview `grid.png`.
 
-    `000.json` beside them holds the provenance (see `provenance.mark`) and the piece's index, as
-    each file itself does. `grid.png` shows the first eight. The same call writes the same bytes.
+    `000.json` beside them holds the provenance (see `provenance.mark`), the piece's index and its
+    values of `each`, as each file itself does. `grid.png` shows the first eight. The same call
+    writes the same bytes.
 
     Returns:
       the paths of the files, those of a piece together.
@@ -123,7 +127,7 @@ def write_music(
         if not len(piece):
             raise ValueError(f"piece {i}: has no whole frame of {len(VOICES)} notes to write")
     for i, piece in enumerate(pieces):
-        mark, name = {**provenance, "index": i}, f"{i:0{digits}}"
+        mark, name = of_sample(provenance, each, i), f"{i:0{digits}}"
         midi, audio, roll = (folder / f"{name}.{ending}" for ending in ("mid", "wav", "png"))
         write_midi(midi, piece, mark)
         audio.write_bytes(wav(piece, mark))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from aigc_jax.media import images as pictures
-from aigc_jax.media.provenance import CHUNK, check_writable, to_text
+from aigc_jax.media.provenance import check_writable
 
 SHAPE = (1, 1, 2)  # of a point as an image
 REACH = 1.08  # what is shown, in each direction, of the plane around the box
@@ -47,7 +47,7 @@ def write(
     folder: str | os.PathLike,
     images: np.ndarray,
     provenance: Mapping[str, Any],
-    labels: Sequence[int] | None = None,
+    each: Mapping[str, Sequence] = {},
 ) -> list[pathlib.Path]:
     """Writes samples [N, H, W, C]: points as `grid.png` and `samples.npz`, others as images.
 
@@ -55,14 +55,11 @@ def write(
     `images.write_images`, which writes everything else.
     """
     if np.shape(images)[1:] != SHAPE:
-        return pictures.write_images(folder, images, provenance, labels)
+        return pictures.write_images(folder, images, provenance, each)
     folder = check_writable(folder)
     points = np.asarray(images, np.float32).reshape(-1, 2)
     pictures.write_png(folder / "grid.png", scatter(points), provenance)
-    arrays = {"points": points, CHUNK: np.array(to_text(provenance))}
-    if labels is not None:
-        arrays["label"] = np.asarray(labels, np.int32)
-    np.savez_compressed(folder / "samples.npz", **arrays)
+    pictures.write_npz(folder / "samples.npz", {"points": points, **each}, provenance)
     return [folder / "grid.png", folder / "samples.npz"]
 
 

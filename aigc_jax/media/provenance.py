@@ -4,7 +4,7 @@ import json
 import os
 import pathlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,14 @@ import numpy as np
 CHUNK = "aigc_jax"  # the key of a PNG's text chunk and the name of an array in an npz file
 
 
-def mark(*, run: str, step: int, config_digest: str, seed: int) -> dict[str, Any]:
-    """What stands in every sample of one call of the sampler."""
+def mark(*, run: str, step: int, config_digest: str, seed: int, **how: Any) -> dict[str, Any]:
+    """What stands in every sample of one call of the sampler.
+
+    `how` is all else that they depend on: "parameters" ("averaged" or "raw"), the sampler's
+    "options", the "prompt", the "head" if it is not the sampler, and what that head read.
+    """
     return {
+        **how,
         "generated": True,
         "run": run,
         "step": int(step),
@@ -22,6 +27,14 @@ def mark(*, run: str, step: int, config_digest: str, seed: int) -> dict[str, Any
         "seed": int(seed),
         "software": "aigc_jax",
     }
+
+
+def of_sample(
+    provenance: Mapping[str, Any], each: Mapping[str, Sequence], index: int
+) -> dict[str, Any]:
+    """The mark of sample `index`, of which `each` {name: values [N]} says more."""
+    own = {name: np.asarray(values[index]).item() for name, values in each.items()}
+    return {**provenance, "index": index, **own}
 
 
 def to_text(provenance: Mapping[str, Any]) -> str:

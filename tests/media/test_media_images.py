@@ -53,13 +53,13 @@ def test_grid_is_by_default_no_taller_than_wide(count, columns):
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_written_pictures_hold_the_pixels_and_the_mark(tmp_path, channels):
     pixels, images = levels((3, 9, 8, channels))
-    written = media.write_images(tmp_path, images, MARK, labels=[4, 5, 6])
+    written = media.write_images(tmp_path, images, MARK, {"label": [4, 5, 6]})
     names = ["grid.png", "000.png", "001.png", "002.png", "samples.npz"]
     assert [path.name for path in written] == names
     for i in range(3):
         with Image.open(tmp_path / f"00{i}.png") as picture:
             np.testing.assert_array_equal(np.asarray(picture).reshape(9, 8, channels), pixels[i])
-        assert provenance.read(tmp_path / f"00{i}.png") == {**MARK, "index": i}
+        assert provenance.read(tmp_path / f"00{i}.png") == {**MARK, "index": i, "label": 4 + i}
     with np.load(tmp_path / "samples.npz", allow_pickle=False) as arrays:
         np.testing.assert_array_equal(arrays["images"], pixels)
         np.testing.assert_array_equal(arrays["label"], [4, 5, 6])

@@ -56,7 +56,7 @@ def test_an_overview_is_a_scatter_plot_of_points_and_a_grid_of_others():
 @pytest.mark.parametrize("labels", [None, [2, 0, 1]])
 def test_written_points_are_a_picture_and_their_coordinates_with_the_mark(tmp_path, labels):
     drawn = np.random.default_rng(0).uniform(-1, 1, (3, 1, 1, 2)).astype(np.float32)
-    written = points.write(tmp_path, drawn, MARK, labels)
+    written = points.write(tmp_path, drawn, MARK, {} if labels is None else {"label": labels})
     assert [path.name for path in written] == ["grid.png", "samples.npz"]
     with Image.open(tmp_path / "grid.png") as picture:
         np.testing.assert_array_equal(np.asarray(picture), points.overview(drawn))

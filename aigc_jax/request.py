@@ -1,0 +1,202 @@
+"""What a run is asked for on the command line, checked by what it can do before any work is done.
+
+Flags that every run takes are read elsewhere; all others come as {name: [words]}.
+"""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from aigc_jax import build, classes, core, likeliest, ranges, samples
+from aigc_jax.config import parse, unknown
+from aigc_jax.data import text_file, tokenizers
+from aigc_jax.data.dirt import Unusable
+from aigc_jax.media import images, points
+
+NUM = 64  # samples where nobody says how many
+HEADS = ("interpolate", "reconstruct")
+FLAGS = {"label": ("label",), "prompt": ("prompt", "prompt_file")}  # by what a sampler reads
+Words = Mapping[str, Sequence[str]]
+
+
+class Request(NamedTuple):
+    """What to draw: row i of `cond` or of `batch` is about sample i."""
+
+    num: int
+    head: str  # one of `HEADS`, or "" for new samples
+    batch: Mapping[str, np.ndarray]  # what the head works on
+    cond: Mapping[
+        str, np.ndarray
+    ]  # what the sampler reads; of a head the labels, if they are given
+    options: Mapping[str, Any]  # the sampler's, all of them; none of a head
+    prompt: str
+    sources: Sequence[str]  # the files that are reconstructed
+
+
+def read(run: build.Run, tokenizer: Any, num: int | None, words: Words) -> Request:
+    """What the words ask for.
+
+    The run's own `config.sampling` is the default of every option of its sampler.
+
+    Raises:
+      ValueError: for an option that the run cannot follow, with what it accepts.
+    """
+    _check_names(run.algorithm, words)
+    head = _head(words, num)
+    sources = list(words.get("reconstruct", ()))
+    batch = _batch(run, head, words)
+    num = len(next(iter(batch.values()))) if head else num or NUM
+    cond, prompt = {}, ""
+    if "label" in run.algorithm.conditions:
+        cond = {"label": _labels(run, head, num, words)}
+    if head:
+        cond = {name: rows for name, rows in cond.items() if rows is not None}
+        return Request(num, head, batch, cond, {}, prompt, sources)
+    given, prompt = _prompt_of(words)
+    cond = samples.unprompted(run.algorithm, run.info, tokenizer, num) | cond
+    if prompt:
+        cond |= _prompted(tokenizer, given, prompt, num)
+    return Request(num, head, batch, cond, _options(run, words), prompt, sources)
+
+
+def follow(
+    asked: Request, run: build.Run, state: core.State, seed: int, batch_size: int
+) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """(the samples, their labels i32 [num], None where there are none).
+
+    Images of which nobody says the class are reconstructed under the likeliest one.
+    """
+    labels, size = asked.cond.get("label"), min(batch_size, asked.num)
+    if not asked.head:
+        draw = samples.sampler(run.algorithm, seed, asked.options, size)
+        return draw(state, asked.num, asked.cond), labels
+    if labels is None and "label" in run.algorithm.conditions:
+        labels = likeliest.labels(run, state, asked.batch["image"], seed, size)
+    rows = dict(asked.batch) | ({} if labels is None else {"label": labels})
+    head = samples.head_of(run.algorithm, asked.head, seed)
+    compute = lambda start, batch: head(state, batch)
+    return samples.in_batches(compute, asked.num, size, rows), labels
+
+
+def _check_names(algorithm: Any, words: Words) -> None:
+    """Refuses by name every option that the run cannot follow."""
+    accepted = list(samples.options_of(algorithm))
+    accepted += [flag for name in algorithm.conditions for flag in FLAGS.get(name, ())]
+    accepted += [head for head in HEADS if head in algorithm.heads]
+    for name in words:
+        if name == "label" and "label" not in accepted:
+            raise ValueError(f"--label={' '.join(words[name])}: the run is unconditional")
+        if name not in accepted:
+            raise ValueError(unknown(f"--{name}", accepted))
+
+
+def _head(words: Words, num: int | None) -> str:
+    """The head that is asked for; what it cannot follow is refused."""
+    asked = [head for head in HEADS if head in words]
+    if not asked:
+        return ""
+    if len(asked) > 1:
+        raise ValueError("--interpolate and --reconstruct: give one of them")
+    for name in (*words, *(() if num is None else ("num",))):
+        if name not in (*HEADS, "label"):
+            raise ValueError(
+                f"--{name}: says nothing about --{asked[0]}; accepted beside it: label"
+            )
+    return asked[0]
+
+
+def _batch(run: build.Run, head: str, words: Words) -> dict[str, np.ndarray]:
+    if head == "interpolate":
+        count = whole("interpolate", one("interpolate", words[head]))
+        if count < 2:
+            raise ValueError(f"--interpolate={count}: must be at least 2, both ends counted")
+        return {"fraction": np.linspace(0, 1, count, dtype=np.float32)}
+    if head == "reconstruct":
+        shape = run.example.batch["image"].shape[1:]
+        if shape == points.SHAPE:
+            raise ValueError("--reconstruct: the run is about points of the plane, not images")
+        if not words[head]:
+            raise ValueError("--reconstruct: give one or more image files")
+        return {"image": np.stack([images.read_image(path, shape) for path in words[head]])}
+    return {}
+
+
+def _labels(run: build.Run, head: str, num: int, words: Words) -> np.ndarray | None:
+    """One label for each sample, i32 [num]; None: the head's images tell.
+
+    New samples take the labels in turn, by default all classes; a path holds one.
+    """
+    info = run.info
+    asked = [classes.index(word, info) for word in words.get("label", ())]
+    if "label" in words and not asked:
+        raise ValueError(f"--label: takes one or more classes: {classes.accepted(info)}")
+    if head == "interpolate" and len(asked) != 1:
+        raise ValueError(
+            f"--interpolate: a path holds one class; give --label, {classes.accepted(info)}"
+        )
+    if head == "reconstruct" and len(asked) not in (0, 1, num):
+        raise ValueError(f"--label: {len(asked)} for {num} images; give one, or one for each")
+    if head == "reconstruct" and not asked:
+        if likeliest.HEAD not in run.algorithm.heads:
+            raise ValueError(f"--reconstruct: which class? Give --label, {classes.accepted(info)}")
+        return None
+    return np.resize(np.array(asked or range(info.num_classes), np.int32), num)
+
+
+def _options(run: build.Run, words: Words) -> dict[str, Any]:
+    """Every option of the sampler: as asked for, else as stored with the run, else its default."""
+    defaults = samples.options_of(run.algorithm)
+    chosen = {k: one(k, v) for k, v in words.items() if k in defaults}
+    chosen = {k: parse(v, defaults[k], f"--{k}") for k, v in chosen.items()}
+    for name, fault in ranges.faults(run.algorithm.sample, chosen):
+        raise ValueError(f"--{name}={chosen[name]}: {fault}")
+    return samples.check_options(run.algorithm, run.config["sampling"]) | chosen
+
+
+def _prompted(tokenizer: Any, given: str, prompt: str, num: int) -> dict[str, np.ndarray]:
+    try:
+        tokens = tokenizers.prompted(tokenizer, prompt)
+    except ValueError as error:
+        raise ValueError(f"{given}: {error}") from None
+    if not len(tokens):
+        return {}
+    return {
+        "prompt": np.tile(tokens, (num, 1)),
+        "prompt_length": np.full(num, len(tokens), np.int32),
+    }
+
+
+def _prompt_of(words: Words) -> tuple[str, str]:
+    """(the option as it was given, the prompt); both empty without one."""
+    if "prompt" in words and "prompt_file" in words:
+        raise ValueError("--prompt and --prompt_file: give one of them")
+    if "prompt" in words:
+        prompt = one("prompt", words["prompt"])
+        return f"--prompt={prompt}", prompt
+    if "prompt_file" not in words:
+        return "", ""
+    path = one("prompt_file", words["prompt_file"])
+    given = f"--prompt_file={path}"
+    try:
+        return given, text_file.read(pathlib.Path(path))
+    except Unusable as error:
+        raise ValueError(f"{given}: {error.reason}; must be UTF-8 text") from None
+    except OSError as error:
+        raise ValueError(f"{given}: must be a file that can be read ({error.strerror})") from None
+
+
+def one(name: str, words: Sequence[str]) -> str:
+    """The one value of an option."""
+    if len(words) != 1:
+        raise ValueError(f"--{name}={' '.join(words)}: takes exactly one value")
+    return words[0]
+
+
+def whole(name: str, text: str) -> int:
+    """An integer option."""
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"--{name}={text}: must be a whole number") from None
