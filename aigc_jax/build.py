@@ -1,27 +1,23 @@
 """Config -> objects: the only place that turns names into functions, networks and data."""
 
-import importlib
 import inspect
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from aigc_jax import checks, core, kinds, names, optim, overrides, preprocess, ranges, schedules
+from aigc_jax import checks, core, kinds, optim, overrides, preprocess
 from aigc_jax import config as configs
 from aigc_jax.data import finite
 from aigc_jax.data import load as data
 from aigc_jax.data.dataset import Dataset, Info
+from aigc_jax.families import RATES, family, optimizers_of
 from aigc_jax.guard import guarded
-from aigc_jax.identity import INTERVALS
 from aigc_jax.names import find, resolve
 
-FAMILIES = ("gan", "vae", "attention")
 SECTIONS = ("algorithm", "optimizer", "data", "augment", "sampling")
-RATES = {"learning_rate_schedule": schedules}  # what an optimiser's section names
 
 
 class Run(NamedTuple):
@@ -34,19 +30,6 @@ class Run(NamedTuple):
     prepare: Callable  # (key, raw batch) -> batch, augmented
     normalise: Callable  # the same for evaluation: (key, raw batch) -> batch
     digest: str = ""  # of the config that the run began with, where it is known
-
-
-def family(name: str, trust: Collection[str] | None = None) -> tuple[ModuleType, Callable]:
-    """The module and the `make` function of `config.algorithm.name`."""
-    if ":" in name:
-        make = find(name, (), "config.algorithm.name", trust)
-        return sys.modules[make.__module__], make
-    if name not in FAMILIES:
-        raise ValueError(
-            configs.unknown(f"config.algorithm.name = {name!r}", [*FAMILIES, "module:make"])
-        )
-    module = importlib.import_module(f"aigc_jax.{name}.algorithm")
-    return module, module.make
 
 
 def _options(function: Callable, known: Mapping[str, Any], leave_out: tuple) -> dict[str, Any]:
@@ -89,7 +72,7 @@ def schemas(raw: Mapping[str, Any], trust: Collection[str] | None = None) -> dic
     rule = _options(optim.make, RATES, ("updates_per_step",))
     return configs.schema(configs.run) | {
         "algorithm": {"name": "gan"} | algorithm,
-        "optimizer": {name: rule for name in _optimizers(module)},
+        "optimizer": {name: rule for name in optimizers_of(module)},
         "data": data_schema(raw, trust),
         "augment": configs.schema(preprocess.augment),
     }
@@ -121,31 +104,6 @@ def _arguments(config: Mapping[str, Any], path: Sequence[str]) -> dict[str, insp
     return kinds.parameters(find(section[option], known[option], f"{where}.{option}"))
 
 
-def check(config: Mapping[str, Any], trust: Collection[str] | None = None) -> None:
-    """Every value of a completed config against the rules beside the option, and between options.
-
-    Raises:
-      ValueError: naming the key, its value and the rule.
-    """
-    ranges.check(configs.run, config, "config", hard=INTERVALS)
-    checks.check(config)
-    algorithm = config["algorithm"]
-    others = {"steps": config["steps"], "conditional": algorithm.get("conditional", False)}
-    module, make = family(algorithm["name"], trust)
-    ranges.check(make, algorithm, "config.algorithm")
-    names.check(algorithm, getattr(module, "NAMES", {}), others, "config.algorithm", trust)
-    for name, section in config["optimizer"].items():
-        where = f"config.optimizer.{name}"
-        ranges.check(optim.make, section, where)
-        names.check(section, RATES, others, where, trust)
-    if ":" not in config["data"]["name"]:
-        ranges.check(data.options, config["data"], "config.data")
-    elif trust is None:  # else what was stored about the data is read, and the function is not
-        function = find(config["data"]["name"], (), "config.data.name")
-        ranges.check(function, config["data"], "config.data")
-    ranges.check(preprocess.augment, config["augment"], "config.augment")
-
-
 def data_schema(raw: Mapping[str, Any], trust: Collection[str] | None) -> dict[str, Any]:
     """The keys of the data section: those of the project's sets, or of the user's own function."""
     name = str(raw.get("data", {}).get("name", ""))
@@ -154,11 +112,6 @@ def data_schema(raw: Mapping[str, Any], trust: Collection[str] | None) -> dict[s
     if trust is not None and name.partition(":")[0] not in trust:
         return {k: None for k in raw["data"]}
     return {"name": str} | configs.schema(find(name, (), "config.data.name", trust))
-
-
-def _optimizers(module: ModuleType) -> Mapping[str, str]:
-    """{optimiser name: the option that says how many updates it takes per step, or ""}."""
-    return getattr(module, "OPTIMIZERS", {"model": ""})
 
 
 def _complete_optimizers(raw: Mapping[str, Any], accepted: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,7 +128,7 @@ def optimizers(config: Mapping[str, Any], trust: Collection[str] | None = None) 
     """{name: optax transformation} of `config.optimizer`, with frozen parameters masked."""
     module, _ = family(config["algorithm"]["name"], trust)
     built = {}
-    for name, counted_by in _optimizers(module).items():
+    for name, counted_by in optimizers_of(module).items():
         where = f"config.optimizer.{name}"
         section = dict(config["optimizer"][name])
         options = resolve(section, RATES, {"steps": config["steps"]}, where, trust)
@@ -266,7 +219,7 @@ def _averaged_networks(config: Mapping[str, Any], made: core.Algorithm) -> tuple
 
 def run(config: Mapping[str, Any], info: Info, trust: Collection[str] | None = None) -> Run:
     """Everything a completed config stands for; no data is read and nothing is compiled."""
-    check(config, trust)
+    checks.check(config, trust)
     example = example_of(info, config["batch_size"])
     made = algorithm(config, example, trust)
     shapes = core.shapes_of(made)

@@ -1,28 +1,54 @@
-"""Rules between the values of a config, and between a config and its networks."""
+"""The rules of a config: of each value, between values, and between a config and its networks."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from aigc_jax import config as configs
-from aigc_jax import core
+from aigc_jax import core, names, optim, preprocess, ranges
+from aigc_jax.data import load as data
+from aigc_jax.families import RATES, direction_of, family
+from aigc_jax.identity import INTERVALS
+from aigc_jax.names import find
+from aigc_jax.refusals import refuse
 
 PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
-def check(config: Mapping[str, Any]) -> None:
-    """Rules between the values of a config.
+def check(config: Mapping[str, Any], trust: Collection[str] | None = None) -> None:
+    """Every value of a completed config against the rules beside the option, and between options.
 
     Raises:
       ValueError: naming the key, its value and the rule.
     """
+    ranges.check(configs.run, config, "config", hard=INTERVALS)
+    _check_together(config)
+    algorithm = config["algorithm"]
+    others = {"steps": config["steps"], "conditional": algorithm.get("conditional", False)}
+    module, make = family(algorithm["name"], trust)
+    ranges.check(make, algorithm, "config.algorithm")
+    names.check(algorithm, getattr(module, "NAMES", {}), others, "config.algorithm", trust)
+    for name, section in config["optimizer"].items():
+        where = f"config.optimizer.{name}"
+        ranges.check(optim.make, section, where)
+        names.check(section, RATES, others, where, trust)
+    if ":" not in config["data"]["name"]:
+        ranges.check(data.options, config["data"], "config.data")
+    elif trust is None:  # else what was stored about the data is read, and the function is not
+        function = find(config["data"]["name"], (), "config.data.name")
+        ranges.check(function, config["data"], "config.data")
+    ranges.check(preprocess.augment, config["augment"], "config.augment")
+
+
+def _check_together(config: Mapping[str, Any]) -> None:
+    """Rules between options of the top level."""
     options = {
         "precision": PRECISIONS,
         "parallel": ("jit", "pmap"),
-        "keep_best_mode": ("min", "max"),
+        "keep_best_mode": ("", "min", "max"),
     }
     for key, accepted in options.items():
         if config[key] not in accepted:
@@ -44,6 +70,8 @@ def check(config: Mapping[str, Any]) -> None:
                 f"config.{key} = {config[key]}: must be a multiple of "
                 f"config.steps_per_call = {config['steps_per_call']}"
             )
+    if config["keep_best_mode"] == "max" and not config["keep_best"]:  # "min" was the default once
+        refuse("config.keep_best_mode = 'max': does nothing without keep_best")
     if config["keep_best"] and config["save_every"] % config["eval_every"]:
         raise ValueError(
             f"config.save_every = {config['save_every']}: must be a multiple of config.eval_every "
@@ -73,3 +101,26 @@ def check_metric(
     measured = set(jax.eval_shape(made.eval, shapes, example.batch, key)) - {"weight"}
     if config["keep_best"] not in measured:
         raise ValueError(configs.unknown(f"config.keep_best = {config['keep_best']!r}", measured))
+    _check_best(config)
+
+
+def best_mode(config: Mapping[str, Any]) -> str:
+    """Whether the "min" or the "max" of `config.keep_best` is best: as given, or as is known."""
+    module, _ = family(config["algorithm"]["name"])
+    return config["keep_best_mode"] or direction_of(module, config["keep_best"]) or "min"
+
+
+def _check_best(config: Mapping[str, Any]) -> None:
+    """The best must be kept, not the worst."""
+    metric, given = config["keep_best"], config["keep_best_mode"]
+    known = direction_of(family(config["algorithm"]["name"])[0], metric)
+    if not given and not known:
+        refuse(
+            f"config.keep_best = {metric!r}: nothing says whether less or more of it is better; "
+            "give config.keep_best_mode = min or max"
+        )
+    if given and known and given != known:
+        refuse(
+            f"config.keep_best_mode = {given!r}: would keep the worst, since the {known} of "
+            f"{metric} is best; leave it out"
+        )

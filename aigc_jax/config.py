@@ -47,7 +47,7 @@ def run(
     save_every: Annotated[int, at_least(1)] = 500,
     keep_last: Annotated[int, at_least(1)] = 2,
     keep_best: str = "",
-    keep_best_mode: Annotated[str, needs("keep_best")] = "min",
+    keep_best_mode: str = "",
     keep_every: Annotated[int, at_least(0, "none")] = 0,
     max_bad_steps: Annotated[int, at_least(1)] = 10,
     max_rollbacks: Annotated[int, at_least(0)] = 3,
@@ -82,8 +82,9 @@ def run(
       log_every, eval_every, save_every: steps between rows, evaluations, checkpoints.
       eval_batches: batches of the evaluation split to use, 0 is all.
       keep_last: checkpoints kept; beside them the best by the metric `keep_best`
-        ("" keeps none) in `keep_best_mode`, "min" or "max", and those of every multiple of
-        `keep_every` steps (0: none).
+        ("" keeps none), and those of every multiple of `keep_every` steps (0: none).
+      keep_best_mode: whether the "min" or the "max" of that metric is best; "" is what is known of
+        it, and must be given of a metric of which nothing is.
       max_bad_steps: steps with something not finite, which are skipped, in a row before the run
         goes back to the checkpoint before them and on with later data.
       max_rollbacks: how often it may go back before it stops.

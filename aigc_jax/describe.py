@@ -11,8 +11,10 @@ import numpy as np
 
 from aigc_jax import (
     build,
+    checks,
     core,
     describe_compiled,
+    families,
     finetune,
     flops,
     names,
@@ -34,7 +36,7 @@ def report(config: Mapping[str, Any], compiled: bool = False) -> str:
     Raises:
       ValueError: for a config that cannot work, as training would.
     """
-    build.check(config)
+    checks.check(config)
     if compiled:
         describe_compiled.simulate(config["mesh"])
     mesh = parallel.make_mesh(config["mesh"])
@@ -94,7 +96,7 @@ def _data(run: build.Run) -> list[tuple[str, str]]:
 def _objects(run: build.Run, state: core.State) -> list[tuple[str, str]]:
     """The algorithm, its options and its optimisers, every name resolved."""
     config = run.config
-    module, make = build.family(config["algorithm"]["name"])
+    module, make = families.family(config["algorithm"]["name"])
     section = {k: v for k, v in config["algorithm"].items() if k != "name"}
     offered = build.offered_by(config, run.example)
     options = names.resolve(section, getattr(module, "NAMES", {}), offered, "config.algorithm")

@@ -15,6 +15,7 @@ import numpy as np
 from aigc_jax import (
     build,
     checkpoint,
+    checks,
     core,
     failure,
     feed,
@@ -72,7 +73,7 @@ def train(config: Mapping[str, Any], workdir: pathlib.Path) -> core.State:
       FloatingPointError: if going back does not help, with the whole story.
     """
     with _rules_for(workdir, config):
-        build.check(config)
+        checks.check(config)
         mesh = parallel.make_mesh(config["mesh"])
         parallel.check_batch(config["batch_size"], config["accumulate"], mesh)
         tokenizer = finetune.tokenizer_of(config["init_from"])
@@ -135,8 +136,8 @@ def _log(config: Mapping[str, Any], workdir: pathlib.Path, state: core.State) ->
 
 
 def _writer(config: Mapping[str, Any], workdir: pathlib.Path) -> checkpoint.Writer:
-    kept = ("keep_last", "keep_best", "keep_best_mode", "keep_every")
-    return checkpoint.Writer(workdir, *(config[key] for key in kept))
+    best = (config["keep_best"], checks.best_mode(config))
+    return checkpoint.Writer(workdir, config["keep_last"], *best, config["keep_every"])
 
 
 def loop(

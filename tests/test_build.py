@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from aigc_jax import build, config, core, identity, names, stored_config
+from aigc_jax import build, checks, config, core, identity, names, refusals, stored_config
 from aigc_jax.data.dataset import Info
 
 IMAGES = Info(
@@ -263,6 +263,7 @@ def test_an_unknown_or_wrong_key_of_a_config_is_named(raw, message):
         ({"accumulate": 3}, r"config\.batch_size = 4: must be a multiple of.*accumulate = 3"),
         ({"steps_per_call": 3}, r"config\.steps = 1000: must be a multiple.*steps_per_call = 3"),
         ({"steps_per_call": 20}, r"config\.log_every = 50: must be a multiple.*steps_per_call"),
+        ({"keep_best": "elbo", "keep_best_mode": "min"}, r"keep_best_mode = 'min': would keep"),
         ({"keep_best": "elbo", "save_every": 50}, r"save_every = 50: must be a multiple.*eval_ev"),
         ({"profile_steps": "7"}, r"config\.profile_steps = '7': must be A:B"),
         ({"freeze": ("^encodr/",)}, r"config\.freeze: '\^encodr/' matches no parameter"),
@@ -272,6 +273,55 @@ def test_an_unknown_or_wrong_key_of_a_config_is_named(raw, message):
 def test_values_that_clash_are_refused_before_anything_is_compiled(changes, message):
     with pytest.raises(ValueError, match=message):
         build.run(vae(**changes), IMAGES)
+
+
+def kept_by(family, metric, given):
+    return {"algorithm": {"name": family}, "keep_best": metric, "keep_best_mode": given}
+
+
+def measuring(metric):
+    """An algorithm whose evaluation gives one metric, and what it is evaluated on."""
+    evaluate = lambda state, batch, key: {metric: jnp.zeros(2), "weight": jnp.ones(2)}
+    algorithm = core.Algorithm(None, None, evaluate, None)
+    return algorithm, {}, core.Example({})
+
+
+@pytest.mark.parametrize(
+    ("family", "metric", "given", "mode"),
+    [
+        ("vae", "elbo", "", "max"),
+        ("vae", "elbo", "max", "max"),
+        ("vae", "distortion", "", "min"),
+        ("vae", "rate", "max", "max"),
+        ("attention", "nll", "", "min"),
+        ("gan", "d_real", "min", "min"),
+        ("tiny_runs:make", "error", "min", "min"),
+    ],
+)
+def test_the_best_is_at_the_end_that_its_metric_says(family, metric, given, mode):
+    found = kept_by(family, metric, given)
+    assert checks.best_mode(found) == mode
+    checks.check_metric(found, *measuring(metric))
+
+
+@pytest.mark.parametrize(
+    ("family", "metric", "given", "mode", "said"),
+    [
+        ("vae", "rate", "", "min", r"keep_best = 'rate': .* give config\.keep_best_mode"),
+        ("gan", "d_real", "", "min", r"keep_best = 'd_real': .* give config\.keep_best_mode"),
+        ("tiny_runs:make", "error", "", "min", r"keep_best = 'error': .* give config\.keep_best"),
+        ("vae", "elbo", "min", "min", r"keep_best_mode = 'min': .*worst, since the max of elbo"),
+        ("attention", "nll", "max", "max", r"keep_best_mode = 'max': .*since the min of nll"),
+    ],
+)
+def test_the_worst_is_never_kept_by_default(family, metric, given, mode, said):
+    found = kept_by(family, metric, given)
+    with pytest.raises(ValueError, match=said):
+        checks.check_metric(found, *measuring(metric))
+    with refusals.only_said() as lines:  # what a stored run did goes on
+        checks.check_metric(found, *measuring(metric))
+    assert len(lines) == 1
+    assert checks.best_mode(found) == mode
 
 
 def test_bfloat16_computes_in_half_and_keeps_float32_parameters():

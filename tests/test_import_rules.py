@@ -57,18 +57,19 @@ RULES |= {
     "lock": "jax .failure",
     "failure": "jax",
     "identity": "",
-    "compiled.traffic": "jax .build .compiled.collectives .core .parallel",
+    "compiled.traffic": "jax .build .compiled.collectives .core .families .parallel",
     "compiled.*": "numpy .compiled.*",
     "sharding": "jax .core .names",
     "constraints": "jax flax .core .layers.shares",
     "describe_compiled": "jax numpy .build .compiled.* .compiling .core .flops .parallel",
     "storage.*": "jax numpy orbax .core .failure .renamed .storage.*",
-    "checks": "jax .config .core .seeds",
+    "checks": "jax .config .core .data.* .families .identity .names .optim .preprocess",
     "rollback": "jax numpy .build .checkpoint .core .guard .log .parallel .start",
     "profile": "jax",
     "start": "jax .build .checkpoint .core .finetune .log .parallel .sharding",
     "flops": "jax numpy",
     "names": "jax flax .config .kinds",
+    "families": ".config .names .schedules",
     "optim": "jax optax .core .schedules",
     "compiling": "jax",
     "parallel": "jax numpy .compiling .constraints .core .pmapped .sharding",
@@ -77,17 +78,17 @@ RULES |= {
     "stored_config": ".build .identity .renamed",
     "workdir": "jax .checkpoint .core .data.* .identity .sharding .stored_config",
     "finetune": "jax .checkpoint .core .data.*",
-    "build": "jax numpy .checks .config .core .data.* .guard .identity .kinds .names .optim"
-    " .overrides .preprocess .schedules",
+    "build": "jax numpy .checks .config .core .data.* .families .guard .kinds .names .optim"
+    " .overrides .preprocess",
     "samples": "jax numpy .build .compiling .config .core .data.* .media.* .ranges",
     "showing": "jax numpy .build .core .data.* .log .media.* .samples",
     "classes": ".config .data.*",
     "likeliest": "numpy .build .core .samples",
     "request": "numpy .build .classes .config .core .data.* .likeliest .media.* .ranges .samples",
     "written": "numpy .classes .data.* .media.* .request .samples",
-    "describe": "jax flax numpy .build .core .describe_compiled .finetune .flops"
+    "describe": "jax flax numpy .build .checks .core .describe_compiled .families .finetune .flops"
     " .names .parallel .schedules .sharding .stored_config",
-    "loop": "jax numpy .build .checkpoint .config .core .data.* .failure .feed .finetune"
+    "loop": "jax numpy .build .checkpoint .checks .config .core .data.* .failure .feed .finetune"
     " .guard .health .launch .lock .log .parallel .profile .rollback .samples .showing .start"
     " .workdir",
     "evaluation.*": "jax flax numpy .build .config .core .data.* .describe .evaluation.* .feed"

@@ -8,7 +8,18 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
-from aigc_jax import build, config, kinds, ranges, refusals
+from aigc_jax import (
+    build,
+    checks,
+    config,
+    families,
+    kinds,
+    optim,
+    preprocess,
+    ranges,
+    refusals,
+)
+from aigc_jax.data import load
 from aigc_jax.ranges import above, at_least, below, between, needs, only_with, up_to, within
 
 FAMILIES = {
@@ -19,7 +30,7 @@ FAMILIES = {
 
 
 def checked(family, *overrides):
-    build.check(build.configured(FAMILIES[family], [o.split("=", 1) for o in overrides]))
+    checks.check(build.configured(FAMILIES[family], [o.split("=", 1) for o in overrides]))
 
 
 def declared(
@@ -121,7 +132,11 @@ REFUSED = [
     ),
     ("vae", ("ema_networks=decoder",), "config.ema_networks = ('decoder',): does nothing without"),
     ("vae", ("init_params=x",), "config.init_params = ('x',): does nothing without init_from"),
-    ("vae", ("keep_best_mode=max",), "keep_best_mode = 'max': does nothing without keep_best"),
+    (
+        "vae",
+        ("keep_best_mode=max",),
+        "config.keep_best_mode = 'max': does nothing without keep_best",
+    ),
     ("vae", ("max_rollbacks=0", "rollback_lr_scale=0.1"), "rollback_lr_scale = 0.1: does nothing"),
     ("vae", ("parallel=pmap", "sharding=tensor_parallel"), "sharding = 'tensor_parallel': does"),
     ("vae", ("steps=3000000000",), "config.steps = 3000000000: must fit into 32 bits"),
@@ -168,6 +183,15 @@ REFUSED = [
         "attention",
         ("algorithm.start_token=-1",),
         "config.algorithm.start_token = -1: must be at le",
+    ),
+    (
+        "attention",
+        ("algorithm.network_args.layers=0",),
+        "network_args.layers = 0: must be at least",
+    ),
+    (
+        *("attention", ("algorithm.network=RnnLanguageModel", "algorithm.network_args.dim=0")),
+        "config.algorithm.network_args.dim = 0: must be at least 1",
     ),
     (
         "attention",
@@ -222,7 +246,7 @@ def test_a_stored_run_with_a_value_that_is_refused_now_is_told_and_goes_on():
     completed = build.complete(FAMILIES["vae"])
     completed["optimizer"]["model"] |= {"clip_norm": -1.0, "momentum": 0.9}
     with refusals.only_said() as said:
-        build.check(completed)
+        checks.check(completed)
     assert [line.split(":")[0] for line in said] == [
         "config.optimizer.model.momentum = 0.9",
         "config.optimizer.model.clip_norm = -1.0",
@@ -230,8 +254,8 @@ def test_a_stored_run_with_a_value_that_is_refused_now_is_told_and_goes_on():
 
 
 def test_every_number_of_a_section_has_a_range():
-    sections = [config.run, build.optim.make, build.preprocess.augment, build.data.options]
-    sections += [build.family(name)[1] for name in build.FAMILIES]
+    sections = [config.run, optim.make, preprocess.augment, load.options]
+    sections += [families.family(name)[1] for name in families.FAMILIES]
     for function in sections:
         for name, parameter in kinds.parameters(function).items():
             given = name in ("example", "tx", "accumulate", "updates_per_step", "mesh", "channels")

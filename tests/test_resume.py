@@ -124,7 +124,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_made_again(runs, tmp_path, caps
 
 
 def test_best_checkpoint_survives_a_stop_before_the_first_evaluation(tmp_path):
-    best = ("keep_best=elbo", "keep_best_mode=max", "keep_last=1", "save_every=5")
+    best = ("keep_best=elbo", "keep_last=1", "save_every=5")
     argv = commands.train_args(tmp_path, "vae", *PLAN, *best)
     stopped = {"script": "train", "argv": argv, "signal": "SIGTERM", "item": 1}
     assert commands.execute(stopped) == 0

@@ -21,6 +21,7 @@ from aigc_jax.attention import decode, filters, losses, rnn, transformer
 from aigc_jax.ranges import at_least
 
 NAMES = {"network": (transformer, rnn)}
+DIRECTIONS = {"nll": "min"}  # whether less or more of a metric is better
 
 
 def make(

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from aigc_jax import ranges
 from aigc_jax.attention import cudnn_lstm
 from aigc_jax.attention.cells import CELLS, State, unroll
 from aigc_jax.layers.dense import Dense
@@ -56,7 +55,8 @@ def check(model: "RnnLanguageModel") -> None:
     """Raises ValueError when an option of `model` has no meaning."""
     if model.cell not in CELLS:
         raise ValueError(f"cell={model.cell!r} is none of {', '.join(CELLS)}")
-    ranges.check(type(model), vars(model), type(model).__name__)
+    if model.vocab < 1:
+        raise ValueError(f"vocab={model.vocab} must be at least 1 (tokens come from text data)")
 
 
 class RnnLanguageModel(nn.Module):

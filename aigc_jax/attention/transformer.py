@@ -18,7 +18,6 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from aigc_jax import ranges
 from aigc_jax.attention import blocks
 from aigc_jax.attention.blocks import FFNS, INIT, NORMS
 from aigc_jax.layers.attention import (
@@ -47,7 +46,9 @@ def check(model: "Transformer") -> None:
     for option, known in (("positions", SCHEMES), ("norm", NORMS), ("ffn", FFNS)):
         if (value := getattr(model, option)) not in known:
             raise ValueError(f"{option}={value!r} is none of {', '.join(sorted(known))}")
-    ranges.check(type(model), vars(model), type(model).__name__)
+    for option in ("vocab", "context"):
+        if (value := getattr(model, option)) < 1:
+            raise ValueError(f"{option}={value} must be at least 1 (tokens come from text data)")
     divisors = [n for n in range(1, model.dim + 1) if model.dim % n == 0]
     if model.heads not in divisors:
         raise ValueError(f"heads={model.heads} must divide dim={model.dim}: one of {divisors}")

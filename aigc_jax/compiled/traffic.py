@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
-from aigc_jax import build, core, parallel
+from aigc_jax import build, core, families, parallel
 from aigc_jax.compiled.collectives import Collective
 
 
@@ -108,6 +108,6 @@ def _axes(where: NamedSharding) -> set[str]:
 
 def _updates(run: build.Run, network: str) -> int:
     """How often one step updates a network."""
-    module, _ = build.family(run.config["algorithm"]["name"])
+    module, _ = families.family(run.config["algorithm"]["name"])
     counted_by = getattr(module, "OPTIMIZERS", {}).get(network, "")
     return run.config["algorithm"][counted_by] if counted_by else 1

@@ -36,6 +36,8 @@ NAMES = {
     "beta_schedule": schedules,
 }
 
+DIRECTIONS = {"elbo": "max", "distortion": "min"}  # whether less or more of a metric is better
+
 ACTIVE = 0.01  # the variance of its posterior mean above which a latent dimension is in use
 
 

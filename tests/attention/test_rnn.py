@@ -72,10 +72,9 @@ def test_only_an_lstms_forget_gate_begins_open():
     ("options", "message"),
     [
         ({"cell": "rnn"}, "cell='rnn' is none of lstm, gru"),
-        ({"layers": 0}, "layers = 0: must be at least 1"),
-        ({"dropout": -1.0}, "dropout = -1.0"),
+        ({"vocab": 0}, "vocab=0 must be at least 1"),
     ],
 )
 def test_options_without_meaning_are_refused_when_built(options, message):
     with pytest.raises(ValueError, match=message):
-        rnn.RnnLanguageModel(30, **options)
+        rnn.RnnLanguageModel(**{"vocab": 30} | options)
