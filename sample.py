@@ -70,10 +70,10 @@ def sample(flags: argparse.Namespace, options: Mapping[str, list[str]]) -> None:
         seeds,
         start,
         stored_config,
+        vocabulary,
         written,
     )
     from aigc_jax import workdir as workdirs
-    from aigc_jax.data import tokenizers
     from aigc_jax.media import provenance
 
     if fault := seeds.fault(f"--seed={flags.seed}", flags.seed):
@@ -83,7 +83,7 @@ def sample(flags: argparse.Namespace, options: Mapping[str, list[str]]) -> None:
     with refusals.told():
         completed = stored_config.as_of_today(record["config"], flags.trust)[0] | config.UNDIVIDED
         run = build.run(completed, workdirs.info_of(record), flags.trust)
-    tokenizer = record["tokenizer"] and tokenizers.from_json(record["tokenizer"])
+    tokenizer = vocabulary.stored(record, flags.trust)
     asked = request.read(run, tokenizer, flags.num, options)
     provenance.check_writable(flags.out)
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from aigc_jax import checks, core, kinds, optim, overrides, preprocess
+from aigc_jax import checks, core, kinds, optim, overrides, preprocess, vocabulary
 from aigc_jax import config as configs
 from aigc_jax.data import finite
 from aigc_jax.data import load as data
@@ -151,13 +151,16 @@ def describe_data(config: Mapping[str, Any], tokenizer: Any = None) -> Info:
 def load_data(
     config: Mapping[str, Any], tokenizer: Any = None, trust: Collection[str] | None = None
 ) -> Dataset:
-    """The prepared data set; a user's own "module:function" gets its options as keywords."""
+    """The prepared data set; a user's own "module:function" gets its options as keywords.
+
+    `tokenizer` is that of a pretrained or stored run.
+    """
     section = config["data"]
     if ":" in section["name"]:
         function = find(section["name"], (), "config.data.name", trust)
         dataset = function(**{k: v for k, v in section.items() if k != "name"})
         finite.check(dataset)
-        return dataset
+        return vocabulary.completed(dataset, tokenizer, trust)
     return data.load(section, tokenizer)
 
 

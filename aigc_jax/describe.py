@@ -41,7 +41,7 @@ def report(config: Mapping[str, Any], compiled: bool = False) -> str:
         describe_compiled.simulate(config["mesh"])
     mesh = parallel.make_mesh(config["mesh"])
     parallel.check_batch(config["batch_size"], config["accumulate"], mesh)
-    tokenizer = finetune.tokenizer_of(config["init_from"])
+    tokenizer = finetune.tokenizer_of(config["init_from"], config["data"]["name"])
     run = build.run(config, build.describe_data(config, tokenizer))
     state = jax.eval_shape(run.algorithm.init, _key())
     shardings = parallel.state_shardings(state, mesh, sharding.rules_of(config))

@@ -124,9 +124,9 @@ def evaluate(workdir: pathlib.Path, flags: argparse.Namespace) -> dict[str, Any]
         seeds,
         start,
         stored_config,
+        vocabulary,
     )
     from aigc_jax import workdir as workdirs
-    from aigc_jax.data import tokenizers
     from aigc_jax.evaluation import plan, progress, results
 
     began = time.perf_counter()
@@ -135,7 +135,7 @@ def evaluate(workdir: pathlib.Path, flags: argparse.Namespace) -> dict[str, Any]
         raise ValueError(fault)
     step = checkpoint.choose(workdir, flags.step)
     record = checkpoint.read_run(workdir, step)
-    tokenizer = record["tokenizer"] and tokenizers.from_json(record["tokenizer"])
+    tokenizer = vocabulary.stored(record, flags.trust)
     with refusals.told():
         completed = stored_config.as_of_today(record["config"], flags.trust)[0] | config.UNDIVIDED
         run = build.run(completed, workdirs.info_of(record), flags.trust)

@@ -8,19 +8,30 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from aigc_jax import checkpoint
+from aigc_jax import checkpoint, vocabulary
 from aigc_jax.core import PyTree, State, path_name
-from aigc_jax.data import tokenizers
 
 
-def tokenizer_of(workdir: str) -> Any:
-    """The tokenizer of a pretrained run; None without a run, or of a run on images."""
+def tokenizer_of(workdir: str, data: str = "") -> Any:
+    """The tokenizer of a pretrained run; None without a run, or of a run on images.
+
+    `data` is `config.data.name`: a tokenizer of the user's own is imported only from its module.
+
+    Raises:
+      ValueError: there is no checkpoint, or the tokenizer is of another module.
+    """
     if not workdir:
         return None
     if not checkpoint.steps(pathlib.Path(workdir)):
         raise ValueError(f"config.init_from = {workdir!r}: has no checkpoint; train there first")
-    stored = checkpoint.read_run(pathlib.Path(workdir))["tokenizer"]
-    return stored and tokenizers.from_json(stored)
+    record, module = checkpoint.read_run(pathlib.Path(workdir)), data.partition(":")[0]
+    content = record["tokenizer"]
+    if vocabulary.own(content) not in ("", module):
+        raise ValueError(
+            f"config.init_from = {workdir!r}: its tokenizer {content['name']!r} is code that the "
+            f"stored run names; it is used only with data of that module, not with {data!r}"
+        )
+    return vocabulary.stored(record, (module,))
 
 
 def start_from(state: State, workdir: str, patterns: Sequence[str]) -> State:

@@ -76,7 +76,7 @@ def train(config: Mapping[str, Any], workdir: pathlib.Path) -> core.State:
         checks.check(config)
         mesh = parallel.make_mesh(config["mesh"])
         parallel.check_batch(config["batch_size"], config["accumulate"], mesh)
-        tokenizer = finetune.tokenizer_of(config["init_from"])
+        tokenizer = finetune.tokenizer_of(config["init_from"], config["data"]["name"])
         run = build.run(config, build.describe_data(config, tokenizer))
         samples.check(run)
     with (

@@ -32,7 +32,7 @@ def shifted(state, amount):
 
 
 def stored(workdir, state, tokenizer=None):
-    record = {"tokenizer": tokenizer and tokenizers.to_json(tokenizer)}
+    record = {"tokenizer": tokenizer and tokenizers.to_json(tokenizer), "data": {"shapes": {}}}
     with checkpoint.Writer(workdir, 1, "", "min") as writer:
         writer.save(state, record, {})
     return str(workdir)

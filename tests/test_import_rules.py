@@ -77,9 +77,10 @@ RULES |= {
     "checkpoint": "jax numpy .core .storage.*",
     "stored_config": ".build .identity .renamed",
     "workdir": "jax .checkpoint .core .data.* .identity .sharding .stored_config",
-    "finetune": "jax .checkpoint .core .data.*",
+    "vocabulary": ".data.* .names",
+    "finetune": "jax .checkpoint .core .data.* .vocabulary",
     "build": "jax numpy .checks .config .core .data.* .families .guard .kinds .names .optim"
-    " .overrides .preprocess",
+    " .overrides .preprocess .vocabulary",
     "samples": "jax numpy .build .compiling .config .core .data.* .media.* .ranges",
     "showing": "jax numpy .build .core .data.* .log .media.* .samples",
     "classes": ".config .data.*",
@@ -94,7 +95,7 @@ RULES |= {
     "evaluation.*": "jax flax numpy .build .config .core .data.* .describe .evaluation.* .feed"
     " .log .media.* .metrics.* .names .parallel .preprocess .samples .seeds",
     "evaluate": ".build .checkpoint .config .data.* .evaluation.* .launch .media.* .parallel .seeds"
-    " .start .stored_config .workdir",
+    " .start .stored_config .vocabulary .workdir",
 }
 # Packages without which the other parts of the project work, or that are slow to import.
 OPTIONAL = ("tensorflow_datasets", "grain", "tensorboardX", "sklearn", "tokenizers", "PIL") + (

@@ -1,4 +1,4 @@
-"""Text to integers and back: characters, bytes, locally trained BPE, and notes.
+"""Text to integers and back: characters, bytes, locally trained BPE, notes, and ids as they are.
 
 A tokenizer is a tuple of pure functions. What it was made of is JSON, so that it lives inside a
 checkpoint: `from_json(to_json(tokenizer))` is the same tokenizer.
@@ -17,9 +17,12 @@ BATCH = 2**8  # lines that are encoded at a time
 
 
 class Tokenizer(NamedTuple):
-    """`decode(encode(text)) == text` for what `encode` accepts; in music but for white space."""
+    """`decode(encode(text)) == text` for what `encode` accepts; of notes and ids but for spaces.
 
-    name: str  # "char", "byte", "bpe" or "music"
+    `encode` raises ValueError for other texts; `decode` takes any ids, as a model makes them.
+    """
+
+    name: str  # one of `MADE`, or "module:function" of the user's own; see `vocabulary`
     vocab: int  # ids are 0 .. vocab - 1
     encode: Callable[[str], np.ndarray]  # text -> int32 [length]
     decode: Callable[[Sequence[int]], str]  # ids [length] -> text
@@ -203,9 +206,31 @@ def prompted(tokenizer: Tokenizer, text: str) -> np.ndarray:
     return (tokenizer.prompt or tokenizer.encode)(text)
 
 
+def ids(vocab: int) -> Tokenizer:
+    """The ids themselves in decimals, "3 17 4", of tokens that nobody has words for.
+
+    `encode` raises ValueError at what is no id.
+    """
+
+    def encode(text):
+        words = text.split()
+        for position, word in enumerate(words):
+            if not (word.isascii() and word.isdigit() and int(word) < vocab):
+                raise ValueError(
+                    f"token {word!r} at position {position}: the run's tokens have no text; "
+                    f"accepted are ids, 0 to {vocab - 1}, with spaces between them"
+                )
+        return np.array([int(word) for word in words], np.int32)
+
+    def decode(ids):
+        return " ".join(map(str, np.asarray(ids).tolist()))
+
+    return Tokenizer("ids", vocab, encode, decode, 0, {"name": "ids", "vocab": vocab})
+
+
 def to_json(tokenizer: Tokenizer) -> dict[str, Any]:
-    """What `from_json` makes the same tokenizer of."""
-    return dict(tokenizer.content)
+    """What `from_json`, or for one of the user's own `vocabulary.stored`, makes an equal one of."""
+    return {**tokenizer.content, "name": tokenizer.name}
 
 
 def from_json(content: Mapping[str, Any]) -> Tokenizer:
@@ -214,12 +239,16 @@ def from_json(content: Mapping[str, Any]) -> Tokenizer:
     Raises:
       ValueError: the content names no kind of tokenizer that exists.
     """
-    make = {
-        "char": lambda: _of_characters(content["characters"]),
-        "byte": byte,
-        "bpe": lambda: _of_merges(content["model"]),
-        "music": music,
-    }
-    if content.get("name") not in make:
-        raise ValueError(f"tokenizer {content.get('name')!r} is not one of {', '.join(make)}")
-    return make[content["name"]]()
+    if content.get("name") not in MADE:
+        raise ValueError(f"tokenizer {content.get('name')!r} is not one of {', '.join(MADE)}")
+    return MADE[content["name"]](content)
+
+
+# How a known kind is made of its content.
+MADE: Mapping[str, Callable[[Mapping[str, Any]], Tokenizer]] = {
+    "char": lambda content: _of_characters(content["characters"]),
+    "byte": lambda content: byte(),
+    "bpe": lambda content: _of_merges(content["model"]),
+    "music": lambda content: music(),
+    "ids": lambda content: ids(content["vocab"]),
+}

@@ -113,7 +113,7 @@ def _likelihoods(found: Findings, dataset: Dataset, scored: Scored) -> None:
     )
     add("nll", lambda: nll, whole, "nats/token")
     add("perplexity", lambda: metrics.perplexity(nll), f"exp(nll); {whole}", "")
-    if dataset.tokenizer.name == "music":
+    if dataset.tokenizer.name in ("music", "ids"):
         return
     text = dataset.tokenizer.decode(scored.tokens)
     byte = dataset.tokenizer.name == "byte"
@@ -140,18 +140,47 @@ def _texts(
             count(made), len(made), words, {floor_name: count(real)}, floor_name
         )
         measured(found, f"distinct_{n}", metric)
-    corpus = decode(np.ravel(dataset.train.arrays["tokens"]))
-    length, copied = metrics.longest_copy(made, corpus)
-    floor, _ = metrics.longest_copy(real, corpus)
-    words = f"the longest part of a sample that stands in the training text; {size}"
-    found.metrics["longest_copy"] = Metric(
-        *(float(length), len(made), words, {floor_name: float(floor)}, floor_name, "characters")
-    )
     shown = "\n\n".join(f"--- {i} ---\n{text}" for i, text in enumerate(made[:SHOWN]))
     caption = f"{SHOWN} of {size}, from the start token, unprompted."
     found.figures.append(Figure("texts", "Samples", caption, text=shown))
-    caption = f"The {length} characters in a row of {size} that stand in the training text."
+    held = [held_out[start : start + TOKENS] for start in starts]
+    measured(found, "longest_copy", lambda: _copied(found, dataset, drawn, held, size))
+
+
+def _copied(
+    found: Findings,
+    dataset: Dataset,
+    drawn: list[np.ndarray],
+    held: list[np.ndarray],
+    size: str,
+) -> Metric:
+    """The longest copy of the training text, in characters or, of tokens without text, in tokens.
+
+    Raises:
+      ValueError: the training tokens are not at hand.
+    """
+    arrays, split, decode = dataset.train.arrays or {}, dataset.info.eval_split, _decode_of(dataset)
+    if "tokens" not in arrays:
+        raise ValueError("needs the training tokens in memory, as an array named tokens")
+    corpus = decode(np.ravel(arrays["tokens"]))
+    length, copied = metrics.longest_copy([decode(row) for row in drawn], corpus)
+    floor, _ = metrics.longest_copy([decode(row) for row in held], corpus)
+    if dataset.tokenizer.name == "ids":
+        unit, copied = "tokens", dataset.tokenizer.decode([ord(token) for token in copied])
+    else:
+        unit = "characters"
+    caption = f"The {length} {unit} in a row of {size} that stand in the training text."
     found.figures.append(Figure("longest_copy", "Longest copy", caption, text=copied))
+    words = f"the longest part of a sample that stands in the training text; {size}"
+    named = f"real {split}"
+    return Metric(float(length), len(drawn), words, {named: float(floor)}, named, unit)
+
+
+def _decode_of(dataset: Dataset) -> Callable[[np.ndarray], str]:
+    """ids -> text; of ids without text a string with a character for each, to search in."""
+    if dataset.tokenizer.name == "ids":
+        return lambda row: "".join(map(chr, np.asarray(row).tolist()))
+    return dataset.tokenizer.decode
 
 
 def _attention(run: build.Run, state: core.State, dataset: Dataset, seed: int) -> Figure:

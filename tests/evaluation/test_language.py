@@ -11,9 +11,9 @@ import pytest
 from aigc_jax import build, core
 from aigc_jax.data import music as notation
 from aigc_jax.data import tokenizers
-from aigc_jax.data.dataset import Dataset, Info
+from aigc_jax.data.dataset import Dataset, Info, Split
 from aigc_jax.data.windows import eval_windows, piece_windows
-from aigc_jax.evaluation import chorales, language
+from aigc_jax.evaluation import chorales, language, results
 from aigc_jax.metrics import music as rules
 
 SMALL = {"layers": 2, "heads": 2, "dim": 16}
@@ -132,3 +132,36 @@ def test_averaged_parameters_are_evaluated(chorale_set):
     raw = core.averaged(state).replace(ema={})
     scores = [language.score(run, s, dataset.eval).nats for s in (state, moved, raw)]
     assert scores[0] == scores[1] == pytest.approx(scores[2], rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["char", "byte", "bpe", "ids"])
+def test_texts_of_every_tokenizer_are_reported_in_its_units(kind, monkeypatch):
+    monkeypatch.setattr(language, "TOKENS", 30)
+    text = "to be or not to be, that is the question.\n" * 40
+    made = {
+        "char": lambda: tokenizers.char(text),
+        "byte": tokenizers.byte,
+        "bpe": lambda: tokenizers.bpe(text, 270),
+        "ids": lambda: tokenizers.ids(1200),
+    }[kind]()
+    train = np.arange(1200, dtype=np.int32) if kind == "ids" else made.encode(text)
+    info = Info("own", {"train": 9, "test": 9}, "test", {}, {}, vocab=made.vocab)
+    dataset = Dataset(info, Split(9, {"tokens": train}), Split(9), made)
+    copied = np.concatenate([train[100:117], train[3:4]])  # 17 tokens in a row
+    found = results.nothing()
+    language._texts(found, dataset, [copied, copied[::-1]], train[:200])
+    language._likelihoods(found, dataset, language.Scored(1.0, train[:200]))
+    assert not found.refused
+    per_unit = {"bits_per_char", "bits_per_byte"}
+    assert per_unit & set(found.metrics) == (set() if kind == "ids" else per_unit)
+    copy = found.metrics["longest_copy"]
+    assert copy.unit == ("tokens" if kind == "ids" else "characters")
+    assert copy.floors["real test"] >= (30 if kind == "ids" else len(made.decode(train[:30])))
+    shown = {figure.name: figure.text for figure in found.figures}["longest_copy"]
+    if kind == "ids":
+        assert (copy.value, shown) == (17, " ".join(map(str, range(100, 117))))
+    else:
+        assert copy.value >= len(made.decode(train[100:117]))
+    streamed = dataset._replace(train=Split(9, source=[{}]))
+    language._texts(found, streamed, [copied], train[:200])
+    assert "in memory" in found.refused["longest_copy"]
