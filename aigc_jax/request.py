@@ -54,7 +54,7 @@ def read(run: build.Run, tokenizer: Any, num: int | None, words: Words) -> Reque
     if head:
         cond = {name: rows for name, rows in cond.items() if rows is not None}
         return Request(num, head, batch, cond, {}, prompt, sources)
-    given, prompt = _prompt_of(words)
+    given, prompt = prompt_of(words)
     cond = samples.unprompted(run.algorithm, run.info, tokenizer, num) | cond
     if prompt:
         cond |= _prompted(tokenizer, given, prompt, num)
@@ -168,7 +168,7 @@ def _prompted(tokenizer: Any, given: str, prompt: str, num: int) -> dict[str, np
     }
 
 
-def _prompt_of(words: Words) -> tuple[str, str]:
+def prompt_of(words: Words) -> tuple[str, str]:
     """(the option as it was given, the prompt); both empty without one."""
     if "prompt" in words and "prompt_file" in words:
         raise ValueError("--prompt and --prompt_file: give one of them")

@@ -128,6 +128,18 @@ def test_a_tokenizer_that_samples_could_not_use_is_refused_before_training(name,
     assert len(said) == 1
 
 
+@pytest.mark.parametrize("ids", [[4], [-1], [0.5], [[1, 2]]])
+def test_prompts_outside_of_the_vocabulary_are_refused(ids):
+    def encode(text):
+        return np.array(ids)
+
+    with pytest.raises(ValueError, match="accepted is a row of ids, 0 to 3"):
+        tokenizers.prompted(tokenizers.ids(4)._replace(encode=encode), "any")
+    given = tokenizers.prompted(tokenizers.ids(4), "3 0")
+    assert (given.tolist(), given.dtype) == ([3, 0], np.int32)
+    assert tokenizers.prompted(tokenizers.ids(4), " ").shape == (0,)
+
+
 def test_known_tokenizers_of_own_data_are_taken_as_they_are():
     for tokenizer in (tokenizers.char("to be"), tokenizers.byte(), tokenizers.music()):
         dataset = tokens_of(tokenizer, tokenizer.vocab)

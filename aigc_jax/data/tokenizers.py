@@ -203,7 +203,14 @@ def prompted(tokenizer: Tokenizer, text: str) -> np.ndarray:
     Raises:
       ValueError: the text is outside the vocabulary, or cannot be a beginning.
     """
-    return (tokenizer.prompt or tokenizer.encode)(text)
+    tokens = np.asarray((tokenizer.prompt or tokenizer.encode)(text))
+    whole = tokens.ndim == 1 and (not tokens.size or np.issubdtype(tokens.dtype, np.integer))
+    if not whole or ((tokens < 0) | (tokens >= tokenizer.vocab)).any():  # of one of the user's own
+        raise ValueError(
+            f"tokenizer {tokenizer.name!r} encodes it as {tokens.dtype}{list(tokens.shape)} up to "
+            f"{tokens.max(initial=0)}; accepted is a row of ids, 0 to {tokenizer.vocab - 1}"
+        )
+    return tokens.astype(np.int32)
 
 
 def ids(vocab: int) -> Tokenizer:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aigc_jax import refusals
+from aigc_jax import refusals, request
 from aigc_jax.data import clean, corpora, encodings, load, text_file
 from aigc_jax.data.dirt import Unusable
 
@@ -68,21 +68,17 @@ def test_cleaning_makes_what_training_and_prompts_read(codec, where, tmp_path, c
 
 @pytest.mark.parametrize("end", ["\r\n", "\r", "\n", "\x85", "\u2028"])
 def test_line_ends_are_what_they_are_wherever_text_is_read(end, tmp_path):
-    import sample
-
     path = tmp_path / "own.txt"
     path.write_bytes((whole := f"one{end}two{end}" * 9).encode())
     corpus = corpora.own_file(path)
     assert corpus.train + corpus.evaluation == whole
-    assert sample.prompt_of({"prompt_file": [str(path)]}) == (f"--prompt_file={path}", whole)
+    assert request.prompt_of({"prompt_file": [str(path)]}) == (f"--prompt_file={path}", whole)
 
 
 def test_prompts_are_refused_as_training_texts_are(tmp_path):
-    import sample
-
     path = written(tmp_path, "utf-16")
     with pytest.raises(ValueError, match="^--prompt_file=.*iconv -f UTF-16 .*must be UTF-8"):
-        sample.prompt_of({"prompt_file": [str(path)]})
+        request.prompt_of({"prompt_file": [str(path)]})
 
 
 def test_a_mark_that_a_stored_run_was_trained_with_stays(tmp_path):
