@@ -8,6 +8,7 @@ of MNIST's, over three seeds.
 
 import functools
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -20,6 +21,8 @@ Params = Any
 # The settings at which the accuracies of the project's data sets were measured.
 STEPS, BATCH, LEARNING_RATE = 4700, 128, 1e-3
 MINIMUM_ACCURACY = 0.9
+CHUNK_BYTES = 64 * 2**20  # of images, as they are read, that are learnt from in one call
+AT_ONCE, BLOCK_BYTES = 1000, 128 * 2**20  # images of a block, and their bytes as floats
 
 
 class Classifier(nn.Module):
@@ -84,21 +87,32 @@ def _loss(model: Classifier, params: Params, images, labels, key: jax.Array) -> 
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _trained(model: Classifier, images, labels, drawn, key: jax.Array) -> Params:
-    """The parameters after one step of Adam for each row of drawn i32 [steps, B]."""
-    tx = optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, len(drawn)))
+def _begun(model: Classifier, images, key: jax.Array) -> tuple[Params, optax.OptState]:
+    params = model.init(key, normalised(images))["params"]
+    return params, _optimiser(1).init(params)
 
-    def step(carry, item):
-        params, opt_state = carry
-        count, rows = item
-        k = jax.random.fold_in(key, count)
-        grads = jax.grad(_loss, 1)(model, params, images[rows], labels[rows], k)
+
+def _optimiser(steps: int) -> optax.GradientTransformation:
+    return optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, steps))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
+def _taught(model: Classifier, steps: int, learnt, images, labels, span, key: jax.Array):
+    """(parameters, optimiser state) after steps span[0] .. span[1] - 1 of all `steps`.
+
+    Args:
+      images: of these steps [S, B, ...], and more, which are not looked at.
+    """
+    tx = _optimiser(steps)
+
+    def step(count, learnt):
+        params, opt_state = learnt
+        k, row = jax.random.fold_in(key, count), count - span[0]
+        grads = jax.grad(_loss, 1)(model, params, images[row], labels[row], k)
         updates, opt_state = tx.update(grads, opt_state, params)
-        return (optax.apply_updates(params, updates), opt_state), None
+        return optax.apply_updates(params, updates), opt_state
 
-    params = model.init(key, normalised(images[:1]))["params"]
-    items = (jnp.arange(len(drawn)), drawn)
-    return jax.lax.scan(step, (params, tx.init(params)), items)[0][0]
+    return jax.lax.fori_loop(*span, step, learnt)
 
 
 def check(model: Classifier, images: np.ndarray, labels: np.ndarray | None) -> None:
@@ -122,7 +136,7 @@ def check(model: Classifier, images: np.ndarray, labels: np.ndarray | None) -> N
         raise ValueError(
             f"labels from {least} to {most}: must be from 0 to {model.num_classes - 1}"
         )
-    if not np.isfinite(images).all():
+    if np.asarray(images).dtype != np.uint8 and not np.isfinite(images).all():
         raise ValueError(f"images {np.shape(images)}: hold values that are not finite")
 
 
@@ -148,9 +162,50 @@ def fit(
     """
     images = np.asarray(images)
     check(model, images, labels)
-    drawn = batches(seed, steps, batch_size, len(images))
     labels = np.asarray(labels, np.int32)
-    return _trained(model, images, labels, drawn, jax.random.key(seed))
+    read = lambda rows: (images[rows], labels[rows])
+    return learn(model, read, len(images), steps=steps, batch_size=batch_size, seed=seed)
+
+
+def learn(
+    model: Classifier,
+    read: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+    length: int,
+    *,
+    steps: int,
+    batch_size: int = BATCH,
+    seed: int = 0,
+) -> Params:
+    """As `fit`, of examples that are read as they are needed, `CHUNK_BYTES` at a time.
+
+    Args:
+      read: rows i32 [R] -> their images [R, H, W, C] and labels [R].
+      length: how many examples there are.
+
+    Raises:
+      ValueError: as `check`.
+    """
+    drawn = batches(seed, steps, batch_size, length)
+    first, _ = read(drawn[0, :1])
+    key = jax.random.key(seed)
+    learnt = _begun(model, first, key)
+    most = max(1, CHUNK_BYTES // (batch_size * max(first.nbytes, 1)))
+    size = -(-steps // -(-steps // most))  # evened out
+    for start in range(0, steps, size):
+        rows = drawn[start : start + size]
+        images, labels = read(rows.ravel())
+        check(model, images, labels)
+        span = (start, start + len(rows))
+        chunk = (_filled(x, rows.shape, size) for x in (images, np.asarray(labels, np.int32)))
+        learnt = _taught(model, steps, learnt, *chunk, span, key)
+    return learnt[0]
+
+
+def _filled(rows: np.ndarray, shape: tuple[int, int], size: int) -> np.ndarray:
+    """Rows [S * B, ...] as [size, B, ...], 0 beyond S: one shape is compiled for all chunks."""
+    filled = np.zeros((size, *shape[1:], *rows.shape[1:]), rows.dtype)
+    filled[: shape[0]] = rows.reshape(*shape, *rows.shape[1:])
+    return filled
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -161,13 +216,15 @@ def _outputs(model: Classifier, params: Params, images) -> tuple[jax.Array, jax.
 
 
 def apply(
-    model: Classifier, params: Params, images: np.ndarray, batch: int = 1000
+    model: Classifier, params: Params, images: np.ndarray, batch: int = AT_ONCE
 ) -> tuple[np.ndarray, np.ndarray]:
     """Features f32 [N, F] and class probabilities f32 [N, K] of images [N, H, W, C].
 
-    Computed in blocks of `batch`, the last one filled up, so that one shape is compiled.
+    Computed in blocks of at most `batch` and `BLOCK_BYTES`, the last one filled up, so that one
+    shape is compiled.
     """
     images = np.asarray(images)
+    batch = max(1, min(batch, BLOCK_BYTES // (4 * max(images[0].size, 1))))
     parts = []
     for start in range(0, len(images), batch):
         rows = np.minimum(np.arange(start, start + batch), len(images) - 1)

@@ -51,6 +51,21 @@ def test_bytes_and_floats_are_the_same_images():
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+def test_chunks_teach_the_same_and_are_no_larger_than_they_may(monkeypatch):
+    images, labels = two_kinds(64)
+    whole = classifier.fit(SMALL, images, labels, steps=7)
+    monkeypatch.setattr(classifier, "CHUNK_BYTES", 3 * classifier.BATCH * images[0].nbytes)
+    asked = []
+
+    def read(rows):
+        asked.append(len(rows))
+        return images[rows], labels[rows]
+
+    other = classifier.learn(SMALL, read, len(images), steps=7)
+    assert classifier.digest(other) == classifier.digest(whole)
+    assert asked == [1, *(n * classifier.BATCH for n in (3, 3, 1))]
+
+
 def test_parameters_are_a_function_of_the_seed():
     images, labels = two_kinds(64)
     fit = lambda seed: classifier.digest(classifier.fit(SMALL, images, labels, steps=5, seed=seed))
