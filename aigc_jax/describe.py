@@ -25,6 +25,7 @@ from aigc_jax import (
 )
 
 SIDES = {2: "lr", 3: "lrl", 5: "llrrr"}  # of tables by their number of columns
+CLASSES = 12  # names that are listed
 
 
 def report(config: Mapping[str, Any], compiled: bool = False) -> str:
@@ -89,7 +90,9 @@ def _data(run: build.Run) -> list[tuple[str, str]]:
     rows += [(split, f"{size:,} examples per epoch") for split, size in info.sizes.items()]
     rows += [("evaluated on", info.eval_split)]
     rows += [(key, f"{info.dtypes[key]} {list(shape)}") for key, shape in info.shapes.items()]
-    rows += [("classes", str(info.num_classes))] if info.num_classes else []
+    listed = ", ".join(info.class_names[:CLASSES]) + ", ..." * (len(info.class_names) > CLASSES)
+    named = f"{info.num_classes}: {listed}" if listed else str(info.num_classes)
+    rows += [("classes", named)] if info.num_classes else []
     return rows + ([("vocabulary", str(info.vocab))] if info.vocab else [])
 
 

@@ -141,6 +141,7 @@ def evaluate(workdir: pathlib.Path, flags: argparse.Namespace) -> dict[str, Any]
         run = build.run(completed, workdirs.info_of(record), flags.trust)
         dataset = build.load_data(completed, tokenizer, flags.trust)
     workdirs.check_corpus(workdir, dataset.info)
+    dataset = workdirs.as_begun(dataset, record)
     mesh = parallel.make_mesh(config.MESH)
     state = start.restore(run, workdir, mesh, step)
     state = state.replace(ema={}) if flags.noema else state

@@ -92,8 +92,10 @@ def train(config: Mapping[str, Any], workdir: pathlib.Path) -> core.State:
             return state
         with _rules_for(workdir, config):
             dataset = build.load_data(config, tokenizer)
+        if former:
+            dataset = workdirs.as_begun(dataset, former.record)
         record = workdirs.about(config, dataset, former)
-        run = run._replace(digest=record["digest"])
+        run = run._replace(digest=record["digest"], info=dataset.info)
         state = start.first_state(run, mesh) if state is None else state
         checkpoint.check_space(workdir, state, checkpoint.most_at_once(config))
         if jax.process_index() == 0:

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import jax
 
 from aigc_jax import checkpoint, core, sharding, stored_config
-from aigc_jax.data import tokenizers
+from aigc_jax.data import relabelled, tokenizers
 from aigc_jax.data.dataset import Dataset, Info
+from aigc_jax.data.dirt import say
 from aigc_jax.identity import differences, flatten
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -49,7 +50,8 @@ def about(
 
 def info_of(record: Mapping[str, Any]) -> Info:
     """The facts about the data set of a stored run."""
-    return Info(**record["data"])
+    info = Info(**record["data"])
+    return info._replace(class_names=tuple(info.class_names))
 
 
 def circumstances() -> dict[str, Any]:
@@ -152,6 +154,19 @@ def check_corpus(workdir: pathlib.Path, info: Info) -> None:
             f"config.data.name = {info.name!r}: is not the data that {workdir} was "
             "trained on; give another workdir or the old data:\n  " + "\n  ".join(changed)
         )
+
+
+def as_begun(dataset: Dataset, record: Mapping[str, Any]) -> Dataset:
+    """The data with its classes counted as in the record of a run; a line where that differs.
+
+    Raises:
+      ValueError: the classes have other names.
+    """
+    kept = relabelled.as_begun(dataset, info_of(record))
+    if kept.info.class_names != dataset.info.class_names:
+        names = kept.info.class_names
+        say(f"classes keep the order that the run began with, which is not that of today: {names}")
+    return kept
 
 
 def announce(

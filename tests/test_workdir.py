@@ -39,6 +39,10 @@ def test_the_record_says_what_where_and_with_what(record):
 def test_the_facts_about_the_data_come_back(record):
     info, original = workdir.info_of(record), tiny_runs.TEXT
     assert (info.name, info.sizes, info.vocab) == (original.name, original.sizes, original.vocab)
+    labelled = {"data": original._replace(class_names=("2", "10"), num_classes=2)._asdict()}
+    assert workdir.info_of(json.loads(json.dumps(labelled))).class_names == ("2", "10")
+    del labelled["data"]["class_names"]
+    assert workdir.info_of(labelled).class_names == ()
     assert tuple(info.shapes["tokens"]) == original.shapes["tokens"]
     rebuilt = build.run(build.complete(record["config"]), info)
     assert rebuilt.example == build.run(build.complete(RAW), original).example

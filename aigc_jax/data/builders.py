@@ -18,6 +18,13 @@ from aigc_jax.data import download, order
 from aigc_jax.data.download import Remote
 
 Files = Mapping[str, pathlib.Path]
+DIGITS = tuple("0123456789")
+CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat") + (
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+)  # as Fashion-MNIST names its classes
+OBJECTS = ("airplane", "automobile", "bird", "cat", "deer") + (
+    *("dog", "frog", "horse", "ship", "truck"),
+)  # as CIFAR-10 does
 VERSION = "1.0.0"  # of the prepared form of all sets here
 
 
@@ -34,6 +41,7 @@ class ImageSet(NamedTuple):
     content: Mapping[str, str]  # sha256 by original file
     files: Mapping[str, Remote] = {}  # empty: the set comes with a package
     num_classes: int = 10
+    class_names: tuple[str, ...] = DIGITS
 
 
 # Of the 1,797 images as bytes 0..16, followed by their labels.
@@ -156,9 +164,17 @@ CIFAR10_FILES = _files(
 )
 
 
-def _downloaded(name: str, shape: tuple, train: int, read: Callable, files: Mapping) -> ImageSet:
+def _downloaded(
+    name: str,
+    shape: tuple,
+    train: int,
+    read: Callable,
+    files: Mapping,
+    class_names: tuple[str, ...] = DIGITS,
+) -> ImageSet:
     content = {name: remote.sha256 for name, remote in files.items()}
-    return ImageSet(name, shape, {"train": train, "test": 10000}, read, content, files)
+    sizes = {"train": train, "test": 10000}
+    return ImageSet(name, shape, sizes, read, content, files, class_names=class_names)
 
 
 SETS = {
@@ -171,9 +187,9 @@ SETS = {
     ),
     "mnist": _downloaded("mnist", (28, 28, 1), 60000, read_mnist, MNIST_FILES),
     "fashion_mnist": _downloaded(
-        "fashion_mnist", (28, 28, 1), 60000, read_mnist, FASHION_MNIST_FILES
+        "fashion_mnist", (28, 28, 1), 60000, read_mnist, FASHION_MNIST_FILES, CLOTHES
     ),
-    "cifar10": _downloaded("cifar10", (32, 32, 3), 50000, read_cifar10, CIFAR10_FILES),
+    "cifar10": _downloaded("cifar10", (32, 32, 3), 50000, read_cifar10, CIFAR10_FILES, OBJECTS),
 }
 
 

@@ -22,6 +22,7 @@ class Info(NamedTuple):
     vocab: int = 0  # 0: no tokens
     fingerprint: Mapping[str, Any] = {}  # what identifies the content: sha256, size, version
     rejected: int = 0  # files left out because they can't be used
+    class_names: tuple[str, ...] = ()  # of labels 0 .. num_classes - 1, if they have names
 
 
 class Split(NamedTuple):

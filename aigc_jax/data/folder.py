@@ -24,6 +24,7 @@ from aigc_jax.data.images import Origin
 from aigc_jax.data.layout import Labelled
 from aigc_jax.data.refused import Refused
 
+FINGERPRINT = {"files", "bytes", "names_and_sizes_sha256"}  # the keys, which no other set has
 DECODING = 2  # version of what decoding makes of a file: another one has all files decoded again
 
 
@@ -116,8 +117,8 @@ def origin(
     refused.check()
     kept = {s: [file for file in f if file[0] not in unusable] for s, f in found.items()}
     splits = _splits(root, kept)
-    names = sorted({name for name_of in found.values() for _, name in name_of if name})
-    classes = {name: i for i, name in enumerate(names)}
+    names = {name for name_of in found.values() for _, name in name_of if name}
+    classes = {name: i for i, name in enumerate(layout.class_order(names))}
 
     def open():
         depth = channels or shape[2]
@@ -138,6 +139,7 @@ def origin(
             "names_and_sizes_sha256": hashlib.sha256(repr(sizes).encode()).hexdigest(),
         },
         rejected=refused.count(),
+        class_names=tuple(map(shown, classes)),
     )
     return Origin(info, open, [DECODING, stamps], _note(root, files, refused), refused)
 

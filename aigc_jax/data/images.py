@@ -68,6 +68,7 @@ def from_set(
         dtypes={"image": "uint8", "label": "int32"},
         num_classes=image_set.num_classes,
         fingerprint=fingerprint,
+        class_names=image_set.class_names,
     )
     return Origin(info, open, fingerprint)
 

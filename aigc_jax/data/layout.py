@@ -3,6 +3,7 @@
 import collections
 import os
 import pathlib
+import re
 from collections.abc import Collection, Iterator
 
 from aigc_jax.data.dirt import shown
@@ -32,13 +33,26 @@ def listed(root: pathlib.Path) -> dict[str, list[Labelled]]:
         return {"": _labelled(root, *folders.values())}
     found = {split: _labelled(root, folder) for split, folder in folders.items()}
     train, evaluation = found.values()
-    classes = sorted({name for _, name in train if name})
+    classes = list(class_order({name for _, name in train if name}))
     for path, name in evaluation:
         if (name or "") not in (classes or [""]):
             raise ValueError(
                 f"image folder {shown(root)}: {shown(path)} is of no class of train/: {classes}"
             )
     return found
+
+
+def class_order(names: Collection[str]) -> tuple[str, ...]:
+    """The order in which classes get labels: as text, but numbers inside of names as numbers.
+
+    "2" comes before "10", and "x2b" before "x10a".
+    """
+
+    def parts(name: str) -> list[tuple[int, str]]:
+        words = re.split(r"([0-9]+)", name)
+        return [(int(word), "") if i % 2 else (0, word) for i, word in enumerate(words)]
+
+    return tuple(sorted(names, key=lambda name: (parts(name), name)))
 
 
 def split_folders(root: pathlib.Path) -> dict[str, str]:

@@ -82,6 +82,13 @@ def _splits(name: str, sizes: Mapping[str, int]) -> dict[str, tuple[str, int]]:
     return {"train": (f"train[:{cut}]", cut), "validation": (f"train[{cut}:]", held_out)}
 
 
+def _class_names(folder: pathlib.Path, classes: int) -> tuple[str, ...]:
+    """The names that TFDS keeps of the labels, one a line, where it has some."""
+    file = folder / "label.labels.txt"
+    names = tuple(file.read_text(encoding="utf-8").splitlines()) if file.is_file() else ()
+    return names if len(set(names)) == classes == len(names) else ()
+
+
 def origin(name: str, folder: pathlib.Path, image_size: int | None) -> Origin:
     """A prepared set with the features "image" and maybe "label" as an image set.
 
@@ -126,5 +133,6 @@ def origin(name: str, folder: pathlib.Path, image_size: int | None) -> Origin:
         dtypes={"image": "uint8", **({"label": "int32"} if classes else {})},
         num_classes=classes,
         fingerprint=fingerprint,
+        class_names=_class_names(folder, classes),
     )
     return Origin(info, open, [name, fingerprint])

@@ -55,6 +55,18 @@ def test_folders_are_classes_in_alphabetical_order(tmp_path):
     assert len(pairs) == 20
 
 
+def test_numbers_in_names_of_classes_are_counted_as_numbers(tmp_path):
+    names = [*map(str, range(12)), "a2", "a10", "a"]
+    for i, name in enumerate(names):
+        for copy in range(2):
+            write(tmp_path / "own" / name / f"{copy}.png", 10 * i)
+    held = load(tmp_path / "own", tmp_path)
+    assert held.info.class_names == (*map(str, range(12)), "a", "a2", "a10")
+    pairs = values(held.train) + values(held.eval)
+    assert len(pairs) == 2 * len(names)
+    assert all(held.info.class_names[label] == names[value // 10] for value, label in pairs)
+
+
 def test_a_test_folder_is_the_evaluation_split(tmp_path):
     for i in range(6):
         write(tmp_path / "own" / "train" / "ab"[i % 2] / f"{i}.png", i)

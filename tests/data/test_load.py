@@ -26,7 +26,7 @@ for blocked in ("tensorflow_datasets", "grain", "sklearn", "PIL", "jax"):
 from aigc_jax.data import load
 info = load.describe({{"name": {name!r}, "data_dir": {str(tmp_path)!r}, "image_size": 16}})
 assert info.shapes["image"][:2] == (16, 16)
-assert info.num_classes == 10 and info.eval_split == "test"
+assert info.num_classes == len(set(info.class_names)) == 10 and info.eval_split == "test"
 assert info.fingerprint["sha256"]
 """
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -86,7 +86,7 @@ def prepare_shapes(data_dir, splits, shape=(6, 6, 3)):
 
         def _info(self):
             image = tfds.features.Image(shape=shape)
-            label = tfds.features.ClassLabel(num_classes=4)
+            label = tfds.features.ClassLabel(names=["d", "c", "b", "a"])
             features = tfds.features.FeaturesDict({"image": image, "label": label})
             return tfds.core.DatasetInfo(builder=self, features=features)
 
@@ -106,6 +106,7 @@ def test_sets_that_tfds_has_prepared_work_by_name(evaluated, tmp_path):
     config = {"name": "shapes", "data_dir": str(tmp_path)}
     described, loaded = load.describe(config), load.load(config)
     assert described == loaded.info
+    assert described.class_names == ("d", "c", "b", "a")  # as labels count them
     assert described.num_classes == 4
     assert described.eval_split == (evaluated or "validation")
     seen = [split.arrays["image"][:, 0, 0, 0] for split in (loaded.train, loaded.eval)]
