@@ -3,7 +3,8 @@
 `State.guard` holds {"skipped": steps skipped so far, "in_a_row": up to now without a good one
 between, "rollbacks": times the run went back to a checkpoint, "lr_scale": what learning rates are
 multiplied with since, "step" and "name": with which step the last streak of them began and what was
-not finite in it, -1 without any}; all i32 [] but "lr_scale", f32 [].
+not finite in it, -1 without any}; all i32 [] but "lr_scale", f32 []; and "trend", the course of
+the loss over all steps that were not skipped, see trend.py.
 """
 
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aigc_jax import trend
 from aigc_jax.core import Algorithm, Metrics, PyTree, State, path_name
 from aigc_jax.optim import finite_gradients, primed
 
@@ -55,7 +57,8 @@ def watched_names(state: State, metrics: Metrics) -> list[str]:
 def _nothing_bad() -> dict[str, jax.Array]:
     count = lambda start: jnp.full((), start, jnp.int32)
     counts = {"skipped": count(0), "in_a_row": count(0), "rollbacks": count(0)}
-    return counts | {"lr_scale": jnp.ones(()), "step": count(-1), "name": count(-1)}
+    counts |= {"lr_scale": jnp.ones(()), "step": count(-1), "name": count(-1)}
+    return counts | {"trend": trend.begin()}
 
 
 def guarded(algorithm: Algorithm, axis_name: str | None = None, most: int = NEVER) -> Algorithm:
@@ -76,6 +79,14 @@ def guarded(algorithm: Algorithm, axis_name: str | None = None, most: int = NEVE
     def init(key):
         return algorithm.init(key).replace(guard=_nothing_bad())
 
+    def followed(before, metrics, skip):
+        signal = trend.signals(metrics)
+        if signal is None:
+            return before
+        signal = jax.lax.pmean(signal, axis_name) if axis_name else signal
+        after = trend.follow(before, signal)
+        return jax.tree.map(lambda old, new: jnp.where(skip, old, new), before, after)
+
     def step(state, batch, key):
         guard = state.guard
         ready = primed(state.opt_state, guard["lr_scale"])
@@ -91,6 +102,7 @@ def guarded(algorithm: Algorithm, axis_name: str | None = None, most: int = NEVE
             "in_a_row": (guard["in_a_row"] + 1) * one,
             "step": jnp.where(starts, state.step + 1, guard["step"]),
             "name": jnp.where(starts, jnp.argmax(bad).astype(jnp.int32), guard["name"]),
+            "trend": followed(guard["trend"], metrics, skip),
         }
         return kept.replace(guard=guard | counted), metrics
 
@@ -114,7 +126,7 @@ def nonfinite_part(state: State) -> str:
 
 def counts(guard: PyTree) -> dict[str, Any]:
     """The guard on the host, as it is."""
-    return {key: np.asarray(value).item() for key, value in guard.items()}
+    return jax.tree.map(lambda value: np.asarray(value).tolist(), dict(guard))
 
 
 def as_numbers(guard: PyTree, state: State, metrics: Metrics) -> dict[str, Any]:

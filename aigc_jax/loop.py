@@ -157,7 +157,7 @@ def loop(
     items = compiled.items(int(state.cursor))
     step, rows, values = int(state.step), [], {}
     cursor_of = lambda at, to=int(state.cursor) - step * batches: to + at * batches
-    history, warned, queued = collections.deque(maxlen=200), set(), collections.deque()
+    history, warned, queued = collections.deque(maxlen=health.KEPT), set(), collections.deque()
     skipped = int(state.guard["skipped"])
     clock, clock_step, row_before, rate = time.perf_counter(), step, step, 0.0
     while step < config["steps"]:
@@ -200,7 +200,8 @@ def loop(
                 )
             rollback.check(config, seen, row_step, cursor_of)
             history.append({"step": row_step, **row_values})
-            for signal, line in health.warnings(list(history), config["steps"]).items():
+            about = (config["steps"], config["batch_size"], seen["trend"])
+            for signal, line in health.warnings(list(history), *about).items():
                 if signal not in warned:
                     log.say(line)
                     warned.add(signal)

@@ -12,7 +12,8 @@ updates of a step:
   where it is sure of every image; they say nothing under a relativistic loss, which leaves the
   level of the logits open;
 - `fake_distance`: the root-mean-square pairwise distance of the generator's batch over that of the
-  real batch, 1 in health and towards 0 in collapse; the mean of that of each microbatch.
+  real batch, 1 in health and towards 0 in collapse; the mean of that of each microbatch, and not
+  there for a microbatch of one image.
 """
 
 from collections.abc import Callable, Mapping
@@ -188,8 +189,10 @@ def generator_step(game: Game, state: State, batch: Batch, key: jax.Array) -> tu
             game.discriminator, *of(state, "discriminator"), x, label, dropout_keys[0]
         )[0]
         _, g_loss = game.loss(judge(pack(real)), judge(pack(fake)))
-        distance = health.relative_distance(fake, real)
-        return g_loss, ({"g_loss": g_loss, "fake_distance": distance}, mutable)
+        metrics = {"g_loss": g_loss}
+        if len(real) > 1:
+            metrics["fake_distance"] = health.relative_distance(fake, real)
+        return g_loss, (metrics, mutable)
 
     compute = core.value_and_grad(objective, game.accumulate)
     (_, metrics, mutable), grads = compute(*of(state, "generator"), batch, key)

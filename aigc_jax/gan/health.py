@@ -17,7 +17,7 @@ def relative_distance(fake: jax.Array, real: jax.Array) -> jax.Array:
 
     Healthy is 1; towards 0 all fakes are one. The mean squared distance of different rows is
     2 B / (B - 1) times their variance E ||x - E x||^2, and the factor cancels. 0 where the real
-    ones do not differ, as in a batch of one.
+    ones do not differ.
     """
     variances = [jnp.sum(jnp.var(x.astype(jnp.float32), axis=0)) for x in (fake, real)]
     differ = variances[1] > 0

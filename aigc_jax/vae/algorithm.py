@@ -8,10 +8,10 @@ The elbo is always that of beta = 1, without free bits and not importance-weight
 differently trained models compare. Every metric of a step is a mean over its examples, but
 active_units: the latent dimensions whose posterior mean varies over the batch by more than 0.01
 (Burda et al. 2016, arXiv 1509.00519, with the batch in place of the data set); of microbatches or
-the devices of a pmap, the mean count. Evaluation draws one z per image, so the elbo that it
-averages is an unbiased estimate. It bounds the likelihood of what the model sees: of grey images
-under bernoulli, which are no outcomes of it, and of 8-bit images under a density, it bounds nothing
-(the evaluation of a run dequantises these, and refuses those).
+the devices of a pmap, the mean count, and of single images none. Evaluation draws one z per image,
+so the elbo that it averages is an unbiased estimate. It bounds the likelihood of what the model
+sees: of grey images under bernoulli, which are no outcomes of it, and of 8-bit images under a
+density, it bounds nothing (the evaluation of a run dequantises these, and refuses those).
 """
 
 from collections.abc import Callable, Mapping
@@ -101,7 +101,9 @@ def make(
         )
         weight = beta_at(step)
         metrics = jax.tree.map(jnp.mean, bound(terms))
-        metrics |= {"beta": weight, "active_units": active_units(posterior.mu)}
+        metrics["beta"] = weight
+        if len(posterior.mu) > 1:
+            metrics["active_units"] = active_units(posterior.mu)
         return minimised(terms, beta=weight), (metrics, mutable)
 
     def evaluate(state, batch, key):
