@@ -57,12 +57,13 @@ def sampler(
     batch_size: int,
     sharding: jax.sharding.Sharding | None = None,
     outputs: jax.sharding.Sharding | None = None,
+    keep: Callable = lambda part: part,
 ) -> Callable:
     """(state, num, cond) -> samples 0 .. num - 1, with averaged parameters, compiled once.
 
     `cond` holds one row for each sample. Sample i depends on the seed, i and its row alone: batches
     are filled up and cut. `sharding` says over which devices a batch is split, `outputs` where the
-    samples go.
+    samples go, `keep` what is kept of the samples of a batch until all are drawn.
     """
     key = core.stream(seed, core.SAMPLE)
 
@@ -75,7 +76,7 @@ def sampler(
     sample_batch = compiled_once(jax.jit(sample_batch, out_shardings=outputs))
 
     def draw_samples(state, num, cond):
-        compute = lambda start, rows: sample_batch(state, np.int32(start), rows)
+        compute = lambda start, rows: keep(sample_batch(state, np.int32(start), rows))
         return in_batches(compute, num, batch_size, cond)
 
     return draw_samples

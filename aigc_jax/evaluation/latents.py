@@ -15,7 +15,7 @@ PATHS = 8
 
 
 class Shown(NamedTuple):
-    """A run and the held-out images that its pictures are of."""
+    """A run and the held-out images that its pictures are of, `PAIRS` or more if there are."""
 
     run: build.Run
     state: core.State

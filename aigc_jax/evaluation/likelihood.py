@@ -6,6 +6,8 @@ said by the algorithm (`weights.LAWS`), and what is no likelihood is not called 
 
 import math
 from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,7 +18,12 @@ from aigc_jax.evaluation.results import Findings, Metric, measured, nothing
 from aigc_jax.evaluation.weights import Weighed
 from aigc_jax.metrics import likelihood, pictures
 
-MOST_REBUILT = 10_000  # reconstructions held in memory
+MOST_REBUILT = 10_000
+ERRORS = {  # of reconstructions: function, where better is, unit
+    "reconstruction_mse": (pictures.mse, "lower", ""),
+    "reconstruction_psnr": (pictures.psnr, "higher", "dB"),
+    "reconstruction_ssim": (pictures.ssim, "higher", ""),
+}
 _DISTORTION = "-log p(x | z)"
 
 
@@ -72,10 +79,10 @@ def _rebuilt(
     kl: np.ndarray | None,
 ) -> None:
     """Errors and pictures of reconstructions, and of the latent where it can be shown."""
-    pairs = rebuild(run, state, dataset, limit, seed)
-    for name, measure in _reconstructions(run, *pairs[:2]).items():
+    rebuilt = rebuild(run, state, dataset, limit, seed)
+    for name, measure in _reconstructions(run, rebuilt.errors).items():
         measured(found, name, measure)
-    shown = latents.Shown(run, state, seed, *pairs)
+    shown = latents.Shown(run, state, seed, *rebuilt[:3])
     found.figures.append(latents.reconstructions(shown))
     if {"encode", "decode"} <= run.algorithm.heads.keys():
         if kl is not None:
@@ -83,18 +90,44 @@ def _rebuilt(
         found.figures.append(latents.paths(shown))
 
 
-def rebuild(
-    run: build.Run, state: core.State, dataset: Dataset, limit: int, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Images f32 [N, H, W, C], the same through their posterior means, and labels [N] if any."""
-    head = samples.head_of(run.algorithm, "reconstruct", seed)
-    real, made, labels = [], [], []
+class Rebuilt(NamedTuple):
+    """The first images f32 [n, H, W, C] and what all of them lose through their posterior means."""
+
+    real: np.ndarray
+    made: np.ndarray
+    label: np.ndarray | None  # of the first images
+    errors: dict[str, np.ndarray | ValueError]  # {metric: f32 [N], or why there is none}
+
+
+def rebuild(run: build.Run, state: core.State, dataset: Dataset, limit: int, seed: int) -> Rebuilt:
+    """The first `limit` images compared with their reconstructions, a piece at a time."""
+    head, first = samples.head_of(run.algorithm, "reconstruct", seed), []
+    found = {name: [] for name in ERRORS}
     for batch, count in weights.pieces(run, state, dataset, limit, weights.ROWS):
-        real.append(np.asarray(batch["image"])[:count])
-        made.append(head(state, batch)["image"][:count])
-        labels.append(np.asarray(batch["label"])[:count] if "label" in batch else None)
-    label = np.concatenate(labels) if labels[0] is not None else None
-    return np.concatenate(real), np.concatenate(made), label
+        real, made = np.asarray(batch["image"]), head(state, batch)["image"]
+        # Whole batches, so that one shape is compiled.
+        for name, (compare, *_) in ERRORS.items():
+            found[name].append(_attempted(compare, real, made, count))
+        if len(first) * weights.ROWS < latents.PAIRS:
+            label = np.asarray(batch["label"])[:count] if "label" in batch else None
+            first.append((real[:count], made[:count], label))
+    real, made, label = zip(*first, strict=True)
+    label = None if label[0] is None else np.concatenate(label)
+    errors = {name: _joined(parts) for name, parts in found.items()}
+    return Rebuilt(np.concatenate(real), np.concatenate(made), label, errors)
+
+
+def _attempted(compare: Callable, real: np.ndarray, made: np.ndarray, count: int) -> Any:
+    try:
+        return compare(real, made)[:count]
+    except ValueError as reason:  # of images too small for it, or not finite
+        return reason
+
+
+def _joined(parts: list[Any]) -> np.ndarray | ValueError:
+    """All values, or the first reason for which some are lacking."""
+    reasons = [part for part in parts if isinstance(part, ValueError)]
+    return reasons[0] if reasons else np.concatenate(parts)
 
 
 def _bounds(run: build.Run, weighed: Weighed, count: int) -> dict[str, Callable[[], Metric]]:
@@ -208,20 +241,16 @@ def _p(run: build.Run) -> str:
 
 
 def _reconstructions(
-    run: build.Run, real: np.ndarray, made: np.ndarray
+    run: build.Run, errors: dict[str, np.ndarray | ValueError]
 ) -> dict[str, Callable[[], Metric]]:
     protocol = (
         f"images of the {run.info.eval_split} split as they are, not binarised, beside the mean "
         "image at their posterior mean, on [-1, 1]"
     )
 
-    def metric(function, better, unit=""):
-        return lambda: Metric(
-            float(function(real, made).mean()), len(real), protocol, better=better, unit=unit
-        )
+    def metric(values, better, unit):
+        if isinstance(values, ValueError):
+            raise values
+        return Metric(float(values.mean()), len(values), protocol, better=better, unit=unit)
 
-    return {
-        "reconstruction_mse": metric(pictures.mse, "lower"),
-        "reconstruction_psnr": metric(pictures.psnr, "higher", "dB"),
-        "reconstruction_ssim": metric(pictures.ssim, "higher"),
-    }
+    return {name: partial(metric, errors[name], *how) for name, (_, *how) in ERRORS.items()}

@@ -31,11 +31,22 @@ def _pair(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return a, b
 
 
+def _blocks(length: int, size: int) -> list[slice]:
+    """Blocks of images of `size` values, so that memory does not grow with their number."""
+    step = max(1, BLOCK // size)
+    return [slice(start, start + step) for start in range(0, length, step)]
+
+
 def _in_blocks(compare, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """compare(a, b) f32 [N], in blocks so that memory does not grow with the number of images."""
-    size = max(1, BLOCK // a[0].size)
-    blocks = [slice(start, start + size) for start in range(0, len(a), size)]
+    """compare(a, b) f32 [N], a block at a time."""
+    blocks = _blocks(len(a), a[0].size)
     return np.concatenate([np.asarray(compare(a[block], b[block])) for block in blocks])
+
+
+def scaled(images: np.ndarray) -> np.ndarray:
+    """Images as f32: uint8 by x / 127.5 - 1, others as they are."""
+    floats = np.asarray(images, np.float32)
+    return floats / np.float32(127.5) - 1 if images.dtype == np.uint8 else floats
 
 
 def mse(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -183,17 +194,22 @@ def _partners(labels: np.ndarray, pairs: int, key: jax.Array) -> tuple[np.ndarra
 def ms_ssim_diversity(
     images: np.ndarray, labels: np.ndarray | None = None, *, pairs: int, key: jax.Array
 ) -> Diversity:
-    """Mean MS-SSIM over random pairs of images [N, H, W, C] in [-1, 1], within a class with labels.
+    """Mean MS-SSIM over random pairs of images [N, H, W, C], within a class with labels.
 
+    Images are uint8 or in [-1, 1]; a block of pairs at a time becomes f32.
     As many scales as fit. To be read beside the figure of real images (Odena et al., arXiv
     1610.09585).
 
     Raises:
       ValueError: no class has two images, or as `ms_ssim`.
     """
-    images = np.asarray(images, np.float32)
+    images = np.asarray(images)
     if pairs < 1:
         raise ValueError(f"pairs={pairs}: must be at least 1")
     scales = scales_of(images.shape[1:])
     i, j = _partners(np.zeros(len(images)) if labels is None else np.asarray(labels), pairs, key)
-    return Diversity(float(ms_ssim(images[i], images[j]).mean()), scales, pairs)
+    alike = [
+        ms_ssim(scaled(images[i[block]]), scaled(images[j[block]]))
+        for block in _blocks(pairs, images[0].size)
+    ]
+    return Diversity(float(np.concatenate(alike).mean()), scales, pairs)

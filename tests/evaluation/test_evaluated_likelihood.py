@@ -71,6 +71,12 @@ def test_values_are_those_of_the_head(trained, found):
     np.testing.assert_allclose(value["bits_per_dim"], -bound / 64 / np.log(2), rtol=1e-5)
     assert value["active_units"] == (np.var(values["latent"], 0) > 0.01).sum()
     assert value["iw_bound"] < value["negative_elbo"]
+    made = run.algorithm.heads["reconstruct"](trained.state, batch, core.stream(0, core.SAMPLE))
+    error = np.square(np.asarray(made["image"]) - batch["image"])[:21].mean((1, 2, 3))
+    np.testing.assert_allclose(value["reconstruction_mse"], error.mean(), rtol=1e-5)
+    np.testing.assert_allclose(
+        value["reconstruction_psnr"], 10 * np.log10(4 / error).mean(), rtol=1e-5
+    )
 
 
 def test_the_bound_agrees_with_the_evaluation_during_training(trained, found):

@@ -90,6 +90,15 @@ def test_diversity_is_one_of_copies_and_low_of_noise():
     assert (found.scales, found.pairs) == (2, 50)
 
 
+def test_bytes_are_as_diverse_as_the_floats_they_stand_for_and_blocks_do_not_show(monkeypatch):
+    levels = np.random.default_rng(1).integers(0, 256, (9, 12, 12, 1)).astype(np.uint8)
+    floats = levels / np.float32(127.5) - 1
+    diversity = lambda x: pictures.ms_ssim_diversity(x, pairs=30, key=jax.random.key(0)).ms_ssim
+    whole = diversity(floats)
+    monkeypatch.setattr(pictures, "BLOCK", 15 * levels[0].size)
+    assert diversity(levels) == pytest.approx(whole, rel=1e-6)
+
+
 def test_pairs_are_of_different_images_of_one_class():
     labels = np.random.default_rng(0).integers(0, 5, 40)
     labels[:2] = 7, 8  # alone in their classes, so that they have no partner
