@@ -77,6 +77,8 @@ def own_file(path: pathlib.Path) -> Corpus:
     except Unusable as error:
         told = f"{named}: {error.reason}. Accepted is UTF-8 text"
         raise ValueError(told if error.kind == "other" else f"{told}; {advice}") from error
+    if not text:
+        raise ValueError(f"{named}: is empty; accepted is UTF-8 text")
     if told := text_file.marked(text, path):
         refusals.refuse(f"{named}: {told}. Accepted is UTF-8 text without a mark; {advice}")
     cut, raw = len(text) * 9 // 10, text.encode()

@@ -123,10 +123,12 @@ def _info(config: Mapping[str, Any], lengths: list[int], vocab: int, corpus: Cor
     context = config["context"]
     for part, length in zip(("training", corpus.eval_split), lengths, strict=True):
         if length < context + 1:
+            longest, limit = min(lengths) - 1, config["limit"]
             raise ValueError(
                 f"data.name = {config['name']!r}: the {part} part has {length} tokens, and a "
-                f"data.context of {context} needs {context + 1}; accepted are a longer text or a "
-                f"context of at most {min(lengths) - 1}"
+                f"data.context of {context} needs {context + 1}; accepted are a longer text"
+                + (f", a higher data.limit than {limit}" if limit else "")
+                + (f" or a context of at most {longest}" if longest > 0 else "")
             )
     return Info(
         name=config["name"],

@@ -107,7 +107,7 @@ def bpe(text: str, vocab_size: int) -> Tokenizer:
     from tokenizers import decoders, models, pre_tokenizers, trainers
 
     if vocab_size <= 256:
-        raise ValueError(f"vocab_size = {vocab_size}: BPE needs more than the 256 bytes")
+        raise ValueError(f"data.vocab_size = {vocab_size}: BPE needs more than the 256 bytes")
     model = Model(models.BPE())
     model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     model.decoder = decoders.ByteLevel()
@@ -117,10 +117,11 @@ def bpe(text: str, vocab_size: int) -> Tokenizer:
         show_progress=False,
     )
     model.train_from_iterator(_lines(text), trainer)
-    if model.get_vocab_size() < vocab_size:
+    if (found := model.get_vocab_size()) < vocab_size:
+        accepted = f"at most {found}" if found > 256 else "no BPE, but data.tokenizer = 'byte'"
         raise ValueError(
-            f"vocab_size = {vocab_size}: the training text of {len(text)} characters has pairs for "
-            f"{model.get_vocab_size()} tokens only; at most that many are accepted"
+            f"data.vocab_size = {vocab_size}: the training text of {len(text)} characters has "
+            f"pairs for {found} tokens only; accepted is {accepted}"
         )
     return _of_merges(model.to_str())
 

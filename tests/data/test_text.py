@@ -219,3 +219,43 @@ def test_a_text_of_exactly_a_context_is_accepted(config, tmp_path):
     (tmp_path / "short.txt").write_text("ab" * 85)  # 153 and 17 characters
     dataset = text.load({**config, "name": str(tmp_path / "short.txt")})
     assert (dataset.train.length, dataset.eval.length) == (153 - 16, 1)
+
+
+@pytest.mark.parametrize("call", [text.describe, text.load])
+@pytest.mark.parametrize("kind", ["char", "byte", "bpe"])
+def test_texts_without_a_window_are_refused_by_what_would_be_accepted(config, tmp_path, call, kind):
+    def told(content, **options):
+        (tmp_path / "tiny.txt").write_text(content)
+        chosen = {**config, "name": str(tmp_path / "tiny.txt"), "tokenizer": kind, **options}
+        with pytest.raises(ValueError, match=r"data\.(name|vocab_size) = .*accepted") as caught:
+            call(chosen)
+        assert "at most -1" not in str(caught.value)
+        assert "at most 0" not in str(caught.value)
+        return str(caught.value)
+
+    assert "is empty" in told("")
+    for context in (1, 2):
+        told("a", context=context)  # no character is left to train on
+        told("ab", context=context)
+    assert kind == "bpe" or "context of at most 1" in told("hello to you", context=8)
+
+
+@pytest.mark.parametrize("context", [1, 3])
+def test_a_text_of_one_character_has_a_vocabulary_of_one(config, tmp_path, context):
+    (tmp_path / "own.txt").write_text("a" * 100)
+    config = {**config, "tokenizer": "char", "context": context}
+    dataset = text.load(config)
+    assert (dataset.info, dataset.info.vocab) == (text.describe(config), 1)
+    assert targets(dataset.eval, dataset.tokenizer) == "a" * 9
+    assert dataset.tokenizer.start == 0
+
+
+def test_a_text_with_nothing_to_merge_is_said_to_be_of_bytes(config, tmp_path):
+    (tmp_path / "own.txt").write_text("\n" * 300)
+    with pytest.raises(ValueError, match=r"data.vocab_size = 300: .* 256 tokens only; .*'byte'"):
+        text.load({**config, "tokenizer": "bpe"})
+
+
+def test_a_limit_that_leaves_too_few_tokens_is_named(config):
+    with pytest.raises(ValueError, match="a higher data.limit than 20"):
+        text.load({**config, "tokenizer": "bpe", "vocab_size": 265, "limit": 20})
