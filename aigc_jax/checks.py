@@ -54,7 +54,8 @@ def _check_together(config: Mapping[str, Any]) -> None:
         if config[key] not in accepted:
             raise ValueError(configs.unknown(f"config.{key} = {config[key]!r}", accepted))
     configs.profiled_steps(config["profile_steps"])
-    for pattern in (*config["freeze"], *config["init_params"]):
+    decays = [section.get("weight_decay_paths", "") for section in config["optimizer"].values()]
+    for pattern in (*config["freeze"], *config["init_params"], *decays):
         try:
             re.compile(pattern)
         except re.error as error:
@@ -80,7 +81,7 @@ def _check_together(config: Mapping[str, Any]) -> None:
 
 
 def check_patterns(config: Mapping[str, Any], params: core.PyTree) -> None:
-    """Every regex of `freeze` and `init_params` must match a parameter."""
+    """Every regex of `freeze`, `init_params` and `weight_decay_paths` must match a parameter."""
     leaves = jax.tree_util.tree_flatten_with_path(params)[0]
     names = [core.path_name(path) for path, _ in leaves]
     for key in ("freeze", "init_params"):
@@ -89,6 +90,15 @@ def check_patterns(config: Mapping[str, Any], params: core.PyTree) -> None:
                 raise ValueError(
                     f"config.{key}: {pattern!r} matches no parameter. There are: {', '.join(names)}"
                 )
+    for name, section in config["optimizer"].items():
+        # An optimiser of one network sees its parameters alone.
+        own = [path.removeprefix(f"{name}/") for path in names if path.startswith(f"{name}/")]
+        pattern, seen = section["weight_decay_paths"], names if name == "model" else own or names
+        if not any(re.search(pattern, path) for path in seen):
+            refuse(
+                f"config.optimizer.{name}.weight_decay_paths: {pattern!r} matches no parameter, so "
+                f"that nothing decays. There are: {', '.join(seen)}"
+            )
 
 
 def check_metric(

@@ -40,7 +40,7 @@ def make(
     Args:
       name: "adam", "adamw" (decoupled decay, arXiv 1711.05101), "sgd" or "lion" (2302.06675).
       weight_decay: decoupled from the gradients.
-      weight_decay_paths: regex of the parameters that decay; "" is all of two or more dimensions.
+      weight_decay_paths: regex of the parameters that decay; "" is all matrices, see `decayed`.
       clip_norm: the largest global norm of the gradients, 0 is no limit.
       updates_per_step: optimiser updates per step of the run; the schedule counts steps.
 
@@ -97,11 +97,23 @@ def finite_gradients(opt_state: PyTree) -> dict[str, jax.Array]:
     return {path_name(path): node.finite for path, node in nodes if _is_watched(node)}
 
 
+# What Flax and this project call vectors of one layer, however many layers lie in one array.
+VECTORS = ("bias", "scale")
+
+
 def decayed(params: PyTree, pattern: str) -> PyTree:
-    """True where a parameter decays: its path matches, or without a pattern it is a matrix."""
+    """True where a parameter decays: its path matches, or without a pattern it is a matrix.
+
+    Matrices, the kernels and embeddings of any module, have two or more dimensions and are called
+    neither "bias" nor "scale": where layers are stacked for a scan, a bias has two as well. Vectors
+    of one's own in stacked layers, under another name, are for the pattern to leave out.
+    """
 
     def decide(path, leaf):
-        return bool(re.search(pattern, path_name(path))) if pattern else leaf.ndim >= 2
+        name = path_name(path)
+        if pattern:
+            return bool(re.search(pattern, name))
+        return leaf.ndim >= 2 and name.rpartition("/")[2] not in VECTORS
 
     return jax.tree_util.tree_map_with_path(decide, params)
 

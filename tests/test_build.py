@@ -245,6 +245,11 @@ def test_an_unknown_or_wrong_key_of_a_config_is_named(raw, message):
         vae(**raw)
 
 
+def decaying(paths):
+    rule = {"name": "adamw", "weight_decay": 0.1, "weight_decay_paths": paths}
+    return {"optimizer": {"model": rule}}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -267,12 +272,22 @@ def test_an_unknown_or_wrong_key_of_a_config_is_named(raw, message):
         ({"keep_best": "elbo", "save_every": 50}, r"save_every = 50: must be a multiple.*eval_ev"),
         ({"profile_steps": "7"}, r"config\.profile_steps = '7': must be A:B"),
         ({"freeze": ("^encodr/",)}, r"config\.freeze: '\^encodr/' matches no parameter"),
+        (decaying("^kernel"), r"model\.weight_decay_paths: '\^kernel' matches no.*r/Dense_0/bias"),
+        (decaying("(kernel"), r"'\(kernel' is not a regular expression"),
         ({"ema_decay": 0.9, "ema_networks": ("encodr",)}, r"ema_networks.*mean 'encoder'"),
     ],
 )
 def test_values_that_clash_are_refused_before_anything_is_compiled(changes, message):
     with pytest.raises(ValueError, match=message):
         build.run(vae(**changes), IMAGES)
+
+
+def test_a_stored_run_whose_weight_decay_matches_nothing_is_told():
+    with refusals.only_said() as said:
+        build.run(vae(**decaying("^kernel")), IMAGES)
+    assert [line.split(" matches")[0] for line in said] == [
+        "config.optimizer.model.weight_decay_paths: '^kernel'"
+    ]
 
 
 def kept_by(family, metric, given):

@@ -1,5 +1,7 @@
 """Optimiser chains: what moves, what decays, what is clipped, and which step it is."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,11 @@ import optax
 import pytest
 
 from aigc_jax import core, optim, schedules
+from aigc_jax.attention.blocks import FFNS
+from aigc_jax.attention.rnn import RnnLanguageModel
+from aigc_jax.attention.transformer import Transformer
+from aigc_jax.gan import networks as gan
+from aigc_jax.vae import networks as vae
 
 PARAMS = {
     "encoder": {"kernel": jnp.full((2, 3), 0.5), "bias": jnp.full((3,), 0.5)},
@@ -63,6 +70,51 @@ def test_only_matrices_decay(name):
     np.testing.assert_allclose(after["encoder"]["kernel"], 0.5 * (1 - 0.1 * 0.5), rtol=1e-6)
     np.testing.assert_array_equal(after["encoder"]["bias"], PARAMS["encoder"]["bias"])
     np.testing.assert_array_equal(after["decoder"]["scale"], PARAMS["decoder"]["scale"])
+
+
+NETWORKS = {
+    **{f"transformer_{ffn}": Transformer(30, 8, 8, 2, 2, ffn=ffn, periods=(3,)) for ffn in FFNS},
+    **{cell: RnnLanguageModel(30, 8, cell=cell) for cell in ("lstm", "gru")},
+    "generator": gan.DcganGenerator((8, 8, 1), 3, (4, 4, 4)),
+    "discriminator": gan.DcganDiscriminator((8, 8, 1), 3, (4,)),
+    "mlp_generator": gan.MlpGenerator((8, 8, 1), 3, (4,)),
+    "mlp_discriminator": gan.MlpDiscriminator(3, (4,)),
+    "encoder": vae.ConvEncoder(2, (4,), 8, 3),
+    "decoder": vae.ConvDecoder((8, 8, 1), (4,), 8, 3),
+    "mlp_encoder": vae.MlpEncoder(2, (4,), num_classes=3),
+    "mlp_decoder": vae.MlpDecoder((8, 8, 1), (4,), num_classes=3),
+}
+
+
+def shapes_of(network):
+    """The parameters of a network in the abstract, by path."""
+    if hasattr(network, "vocab"):
+        given = (jnp.zeros((1, 4), jnp.int32),)
+    else:
+        maps = "discriminator" in type(network).__name__.lower() or hasattr(network, "latent_dim")
+        given = (jnp.zeros((1, 8, 8, 1) if maps else (1, 2)), jnp.zeros(1, jnp.int32))
+    params = jax.eval_shape(lambda: network.init(jax.random.key(0), *given, train=False))["params"]
+    return {core.path_name(p): x for p, x in jax.tree_util.tree_leaves_with_path(params)}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_of_unstacked_networks_what_has_two_dimensions_decays(name):
+    shapes = shapes_of(NETWORKS[name])
+    assert optim.decayed(shapes, "") == {path: x.ndim >= 2 for path, x in shapes.items()}
+
+
+def test_stacked_layers_decay_as_those_apart():
+    model = Transformer(30, 8, 8, 3, 2, qk_norm=True)
+    apart = optim.decayed(shapes_of(model), "")
+    stacked = optim.decayed(shapes_of(model.clone(scan_layers=True)), "")
+    layers = {re.sub("blocks_[0-9]+", "blocks", path): decays for path, decays in apart.items()}
+    assert layers == stacked
+    assert not stacked["blocks/norm_1/scale"] and stacked["blocks/ffn/in/kernel"]
+
+
+def test_matrices_of_ones_own_decay_and_biases_of_any_shape_do_not():
+    own = {"mix": jnp.zeros((2, 3)), "gain": jnp.zeros(3), "heads": {"bias": jnp.zeros((2, 4))}}
+    assert optim.decayed(own, "") == {"mix": True, "gain": False, "heads": {"bias": False}}
 
 
 def test_what_decays_can_be_named_by_path():
