@@ -1,8 +1,9 @@
 """What images are compared by: a classifier of their data set, Inception, or one's own function."""
 
+import math
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -10,10 +11,11 @@ import numpy as np
 from flax import traverse_util
 
 from aigc_jax import names
-from aigc_jax.data import cache
+from aigc_jax.data import cache, pipeline
 from aigc_jax.data.dataset import Dataset, Split
-from aigc_jax.metrics import classifier, inception
+from aigc_jax.metrics import classifier, inception, pictures
 
+AT_ONCE, BLOCK_BYTES = 1000, 64 * 2**20  # images looked at in one call, and bytes as floats
 SEED = 0  # of the classifier: one judge for all runs
 
 
@@ -54,17 +56,19 @@ def trained(dataset: Dataset, data_dir: str | os.PathLike) -> Judge:
     settings = [classifier.STEPS, classifier.BATCH, classifier.LEARNING_RATE, SEED]
     key = cache.digest([info._asdict(), repr(model), settings])
 
+    def read(rows):
+        batch = examples(dataset.train, rows)
+        return batch["image"], batch["label"]
+
     def parameters():
-        train = everything(dataset.train)
-        params = classifier.fit(
-            model, train["image"], train["label"], steps=classifier.STEPS, seed=SEED
+        params = classifier.learn(
+            model, read, dataset.train.length, steps=classifier.STEPS, seed=SEED
         )
         return traverse_util.flatten_dict(jax.device_get(params), sep=".")
 
     folder = pathlib.Path(data_dir) / "classifiers" / f"{pathlib.Path(info.name).name}-{key}"
     params = traverse_util.unflatten_dict(cache.cached(folder, parameters), sep=".")
-    test = everything(dataset.eval)
-    right = classifier.accuracy(model, params, test["image"], test["label"])
+    right = _accuracy(model, params, dataset.eval)
     classifier.check_accuracy(right)
     name = (
         f"a classifier of {info.name} (test accuracy {right:.2%}, seed {SEED}, parameters "
@@ -74,6 +78,38 @@ def trained(dataset: Dataset, data_dir: str | os.PathLike) -> Judge:
     return Judge(name, apply, classes=True, accuracy=right)
 
 
+def _accuracy(model: classifier.Classifier, params: classifier.Params, split: Split) -> float:
+    right = [
+        len(batch["label"]) * classifier.accuracy(model, params, batch["image"], batch["label"])
+        for batch in blocks(split, np.arange(split.length))
+    ]
+    return sum(right) / split.length
+
+
+def judged(judge: Judge, parts: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
+    """(features [N, F], probabilities [N, K] or None) of raw images, a part at a time.
+
+    Args:
+      parts: uint8 or f32 [B, H, W, C], as `blocks` gives them.
+    """
+    found = [judge.apply(pictures.scaled(part)) for part in parts]
+    features, probabilities = zip(*found, strict=True)
+    whole = None if probabilities[0] is None else np.concatenate(probabilities)
+    return np.concatenate(features), whole
+
+
+def block_rows(shape: Sequence[int]) -> int:
+    """How many images of a shape are looked at, as floats, at a time."""
+    return max(1, min(AT_ONCE, BLOCK_BYTES // (4 * math.prod(shape))))
+
+
+def blocks(split: Split, indices: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
+    """The raw examples of some indices [N] in order, few enough at a time that floats fit, too."""
+    step = block_rows(examples(split, indices[:1])["image"].shape[1:])
+    for start in range(0, len(indices), step):
+        yield examples(split, indices[start : start + step])
+
+
 def everything(split: Split) -> dict[str, np.ndarray]:
     """All raw examples of a split."""
     return examples(split, np.arange(split.length))
@@ -81,10 +117,7 @@ def everything(split: Split) -> dict[str, np.ndarray]:
 
 def examples(split: Split, indices: np.ndarray) -> dict[str, np.ndarray]:
     """The raw examples of some indices [N]."""
-    if split.arrays is not None:
-        return {k: np.asarray(v) for k, v in split.gather(split.arrays, indices).items()}
-    found = [split.source[int(i)] for i in indices]
-    return {name: np.stack([one[name] for one in found]) for name in found[0]}
+    return {k: np.asarray(v) for k, v in pipeline.examples(split, indices).items()}
 
 
 def _inception(path: str) -> Judge:
