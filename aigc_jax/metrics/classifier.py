@@ -17,6 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from aigc_jax.metrics import scores
+
 Params = Any
 # The settings at which the accuracies of the project's data sets were measured.
 STEPS, BATCH, LEARNING_RATE = 4700, 128, 1e-3
@@ -183,9 +185,9 @@ def learn(
       length: how many examples there are.
 
     Raises:
-      ValueError: as `check`.
+      ValueError: as `check`, and where all examples that were drawn are of one class.
     """
-    drawn = batches(seed, steps, batch_size, length)
+    drawn, classes = batches(seed, steps, batch_size, length), set()
     first, _ = read(drawn[0, :1])
     key = jax.random.key(seed)
     learnt = _begun(model, first, key)
@@ -195,9 +197,14 @@ def learn(
         rows = drawn[start : start + size]
         images, labels = read(rows.ravel())
         check(model, images, labels)
+        classes.update(np.unique(labels).tolist())
         span = (start, start + len(rows))
         chunk = (_filled(x, rows.shape, size) for x in (images, np.asarray(labels, np.int32)))
         learnt = _taught(model, steps, learnt, *chunk, span, key)
+    if len(classes) < 2:
+        raise ValueError(
+            f"all labels are {classes.pop()}: a classifier needs examples of two classes or more"
+        )
     return learnt[0]
 
 
@@ -235,8 +242,12 @@ def apply(
 
 
 def accuracy(model: Classifier, params: Params, images: np.ndarray, labels: np.ndarray) -> float:
-    """The fraction of images [N, H, W, C] whose likeliest class is their label [N]."""
-    return float((apply(model, params, images)[1].argmax(-1) == np.asarray(labels)).mean())
+    """The fraction of images [N, H, W, C] whose likeliest class is their label [N].
+
+    Raises:
+      ValueError: images or parameters are not finite.
+    """
+    return scores.agreement(apply(model, params, images)[1], labels)
 
 
 def check_accuracy(value: float) -> None:

@@ -18,9 +18,10 @@ def inception_style_score(probabilities: ArrayLike) -> float:
     Inception score only where the classifier is Inception's.
 
     Raises:
-      ValueError: for rows that are not finite, not negative and of sum 1.
+      ValueError: for rows that are not finite, not negative and of sum 1, or fewer than two.
     """
     p = _checked(probabilities, "inception_style_score")
+    checks.enough(p, "probabilities", "inception_style_score", 2, "to differ from their mean")
     return float(np.exp(np.sum(_p_log_p(p)) / len(p) - np.sum(_p_log_p(p.mean(axis=0)))))
 
 
@@ -30,8 +31,29 @@ def class_shares(probabilities: ArrayLike) -> np.ndarray:
     Raises:
       ValueError: as `inception_style_score`.
     """
-    p = _checked(probabilities, "class_shares")
-    return np.bincount(p.argmax(axis=1), minlength=p.shape[1]) / len(p)
+    found = likeliest(probabilities)
+    return np.bincount(found, minlength=np.shape(probabilities)[1]) / len(found)
+
+
+def likeliest(probabilities: ArrayLike) -> np.ndarray:
+    """The likeliest class i64 [N] of each sample [N, K]; a bare argmax makes a class of NaN.
+
+    Raises:
+      ValueError: as `inception_style_score`, but of any number of samples.
+    """
+    return _checked(probabilities, "the likeliest class").argmax(axis=1)
+
+
+def agreement(probabilities: ArrayLike, labels: ArrayLike) -> float:
+    """The fraction of samples [N, K] whose likeliest class is their label [N].
+
+    Raises:
+      ValueError: as `likeliest`, and for another number of labels.
+    """
+    found = likeliest(probabilities)
+    if np.shape(labels) != found.shape:
+        raise ValueError(f"labels {np.shape(labels)}: must be one for each of {len(found)} samples")
+    return float((found == np.asarray(labels)).mean())
 
 
 def confidence(probabilities: ArrayLike) -> float:

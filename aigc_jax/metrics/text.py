@@ -7,10 +7,15 @@ from collections.abc import Sequence
 def perplexity(nll: float) -> float:
     """exp(nll), the number of equally likely tokens that would be as hard to predict.
 
+    Infinite where that is beyond float64.
+
     Args:
       nll: nats per token.
     """
-    return math.exp(nll)
+    try:
+        return math.exp(nll)
+    except OverflowError:
+        return math.inf
 
 
 def bits_per(nll_sum: float, count: int) -> float:

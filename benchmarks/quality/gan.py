@@ -40,7 +40,7 @@ def judge(probabilities: np.ndarray, labels: np.ndarray | None = None) -> dict:
     }
     if labels is None:
         return said
-    return said | {"agreement": float((probabilities.argmax(-1) == labels).mean())}
+    return said | {"agreement": scores.agreement(probabilities, labels)}
 
 
 def distance(images: np.ndarray, real: np.ndarray) -> float:

@@ -42,3 +42,7 @@ def test_sets_that_do_not_fit_are_refused(digits):
         conditional.accuracy_score(x, y, x[:, :3], y, 10, steps=1)
     with pytest.raises(ValueError, match="must be from 0 to"):
         conditional.accuracy_score(x, y, x, y + 20, 10, steps=1)
+    with pytest.raises(ValueError, match="all labels are 3: a classifier needs examples of two"):
+        conditional.accuracy_score(x, np.full(8, 3), x, y, 10, steps=1)
+    with pytest.raises(ValueError, match="not finite"):
+        conditional.accuracy_score(x * np.nan, y, x, y, 10, steps=1)

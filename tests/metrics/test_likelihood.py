@@ -57,6 +57,13 @@ def test_a_draw_of_no_weight_counts_as_zero():
     np.testing.assert_allclose(found, [2 - np.log(2), -np.inf], rtol=1e-6)
 
 
+def test_weights_of_large_pictures_keep_their_digits():
+    """The f32 weights themselves are right to 1 / 128 there; their sum must not add to that."""
+    weights = np.float32(-98304) + np.arange(20, dtype=np.float32)[None] / 128
+    exact = scipy.special.logsumexp(weights.astype(np.float64)) - np.log(20)
+    assert likelihood.importance_weighted_bound(weights)[0] == pytest.approx(exact, abs=1e-9)
+
+
 def test_active_units_vary():
     draw = np.random.default_rng(0).standard_normal((5000, 4))
     means = 3 + draw * np.sqrt([0.0, 0.008, 0.012, 1.0])

@@ -11,6 +11,7 @@ from aigc_jax.metrics.text import bits_per, distinct_n, longest_copy, perplexity
 def test_a_uniform_guess_has_the_vocabulary_as_perplexity_and_its_logarithm_as_bits():
     nll = math.log(256)
     assert perplexity(nll) == pytest.approx(256)
+    assert perplexity(1000.0) == math.inf
     assert bits_per(10 * nll, 10) == pytest.approx(8)
     assert bits_per(10 * nll, 5) == pytest.approx(16)
     with pytest.raises(ValueError, match="0 units: bits per unit need at least 1"):

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from aigc_jax.metrics.scores import class_shares, confidence, inception_style_score
+from aigc_jax.metrics.scores import (
+    agreement,
+    class_shares,
+    confidence,
+    inception_style_score,
+    likeliest,
+)
 
 
 def softmax(logits):
@@ -40,6 +46,8 @@ def test_shares_and_confidence_are_those_of_the_likeliest_class():
     p = np.array([[0.7, 0.2, 0.1], [0.6, 0.4, 0.0], [0.1, 0.4, 0.5], [0.9, 0.1, 0.0]])
     np.testing.assert_array_equal(class_shares(p), [0.75, 0, 0.25])
     assert confidence(p) == pytest.approx(0.675)
+    np.testing.assert_array_equal(likeliest(p), [0, 0, 2, 0])
+    assert agreement(p, [0, 1, 2, 0]) == 0.75
 
 
 @pytest.mark.parametrize("row", [[0.5, 0.6], [1.5, -0.5], [0.0, 0.0]])
@@ -49,5 +57,15 @@ def test_refuses_rows_that_are_no_distribution(row):
 
 
 def test_refuses_nan():
-    with pytest.raises(ValueError, match="probabilities: 1 of 4 values are NaN"):
-        confidence([[0.5, 0.5], [np.nan, 1]])
+    for metric in (confidence, class_shares, likeliest, inception_style_score):
+        with pytest.raises(ValueError, match="probabilities: 1 of 4 values are NaN"):
+            metric([[0.5, 0.5], [np.nan, 1]])
+    with pytest.raises(ValueError, match="values are NaN"):
+        agreement([[0.5, 0.5], [np.nan, 1]], [0, 0])  # to argmax a NaN is the likeliest class
+
+
+def test_refuses_one_sample_and_labels_of_others():
+    with pytest.raises(ValueError, match="of 1 samples: inception_style_score needs at least 2"):
+        inception_style_score([[0.2, 0.8]])
+    with pytest.raises(ValueError, match=r"labels \(1,\): must be one for each of 2"):
+        agreement([[0.5, 0.5], [0, 1]], [0])
