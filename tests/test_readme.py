@@ -7,6 +7,7 @@ import pytest
 
 import sample
 import train
+from aigc_jax import build, vocabulary, workdir
 
 README = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
 SECTION = README.partition("## Write your own variant")[2].partition("## Where things are")[0]
@@ -29,7 +30,13 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_every_kind_of_variant_is_there():
-    assert set(FILES) >= {"my_losses.py", "my_networks.py", "my_data.py", "my_flow.py"}
+    assert set(FILES) >= {
+        "my_losses.py",
+        "my_networks.py",
+        "my_data.py",
+        "my_words.py",
+        "my_flow.py",
+    }
     assert len(COMMANDS) == 5
 
 
@@ -42,3 +49,13 @@ def test_every_command_works(folder, capsys):
     for run in ("smoothed", "deep", "discs", "flow"):
         assert list((folder / "runs" / run / "samples").glob("*.png"))
     assert (folder / "generated_images" / "grid.png").exists()
+
+
+def test_own_words_are_described_loaded_and_made_again(folder):
+    config = build.complete(
+        {"algorithm": {"name": "attention"}, "data": {"name": "my_words:make", "context": 7}}
+    )
+    dataset = build.load_data(config)
+    assert dataset.train.length + 7 + dataset.eval.length * 7 == pytest.approx(15 * 200, abs=7)
+    again = vocabulary.stored(workdir.about(config, dataset), ["my_words"])
+    assert again.decode(again.encode("the dog sat")) == "the dog sat"

@@ -140,6 +140,13 @@ def test_prompts_outside_of_the_vocabulary_are_refused(ids):
     assert tokenizers.prompted(tokenizers.ids(4), " ").shape == (0,)
 
 
+def test_what_an_own_tokenizer_raises_at_a_prompt_is_bad_input(own_words):
+    own = build.load_data(config()).tokenizer
+    assert tokenizers.prompted(own, "not to").tolist() == [3, 0]
+    with pytest.raises(ValueError, match="tokenizer 'own_words:words' refuses it: KeyError"):
+        tokenizers.prompted(own, "not two")
+
+
 def test_known_tokenizers_of_own_data_are_taken_as_they_are():
     for tokenizer in (tokenizers.char("to be"), tokenizers.byte(), tokenizers.music()):
         dataset = tokens_of(tokenizer, tokenizer.vocab)

@@ -44,7 +44,7 @@ class Dataset(NamedTuple):
     info: Info
     train: Split
     eval: Split  # the split that `info.eval_split` names
-    tokenizer: Any = None  # of text and music; see data/tokenizers.py
+    tokenizer: Any = None  # of tokens, `tokenizers.Tokenizer`; without one they are shown as ids
 
 
 def rows(arrays: Mapping[str, Any], indices: Any) -> dict[str, Any]:

@@ -204,7 +204,12 @@ def prompted(tokenizer: Tokenizer, text: str) -> np.ndarray:
     Raises:
       ValueError: the text is outside the vocabulary, or cannot be a beginning.
     """
-    tokens = np.asarray((tokenizer.prompt or tokenizer.encode)(text))
+    try:
+        tokens = np.asarray((tokenizer.prompt or tokenizer.encode)(text))
+    except Exception as error:
+        if ":" not in tokenizer.name:
+            raise
+        raise ValueError(f"tokenizer {tokenizer.name!r} refuses it: {error!r}") from error
     whole = tokens.ndim == 1 and (not tokens.size or np.issubdtype(tokens.dtype, np.integer))
     if not whole or ((tokens < 0) | (tokens >= tokenizer.vocab)).any():  # of one of the user's own
         raise ValueError(
