@@ -118,7 +118,7 @@ def origin(
     kept = {s: [file for file in f if file[0] not in unusable] for s, f in found.items()}
     splits = _splits(root, kept)
     names = {name for name_of in found.values() for _, name in name_of if name}
-    classes = {name: i for i, name in enumerate(layout.class_order(names))}
+    classes = {name: i for i, name in enumerate(layout.natural_order(names))}
 
     def open():
         depth = channels or shape[2]

@@ -33,7 +33,7 @@ def listed(root: pathlib.Path) -> dict[str, list[Labelled]]:
         return {"": _labelled(root, *folders.values())}
     found = {split: _labelled(root, folder) for split, folder in folders.items()}
     train, evaluation = found.values()
-    classes = list(class_order({name for _, name in train if name}))
+    classes = list(natural_order({name for _, name in train if name}))
     for path, name in evaluation:
         if (name or "") not in (classes or [""]):
             raise ValueError(
@@ -42,8 +42,8 @@ def listed(root: pathlib.Path) -> dict[str, list[Labelled]]:
     return found
 
 
-def class_order(names: Collection[str]) -> tuple[str, ...]:
-    """The order in which classes get labels: as text, but numbers inside of names as numbers.
+def natural_order(names: Collection[str]) -> tuple[str, ...]:
+    """The order of classes and documents: as text, but numbers inside of names as numbers.
 
     "2" comes before "10", and "x2b" before "x10a".
     """

@@ -100,6 +100,8 @@ def _image_origin(config: Mapping[str, Any]) -> images.Origin | None:
 def _set_of(config: Mapping[str, Any]) -> Any:
     """The module that knows the set that a config names, None if only an image set can have it."""
     name = config["name"]
+    if name in builders.SETS:
+        return None
     if name in points.SETS:
         return points
     if name == stacked.NAME:

@@ -12,7 +12,6 @@ Files that are no text are left out and counted; above the share `max_rejected` 
 import hashlib
 import os
 import pathlib
-import re
 from collections.abc import Mapping, Sequence
 
 from aigc_jax.data import contents, layout, text_file
@@ -65,7 +64,8 @@ def listed(root: pathlib.Path) -> list[pathlib.Path]:
     if not taken:
         where = f" in {', '.join(folders)}" if folders else ""
         raise ValueError(f"{WHAT} {shown(root)}: no texts{where}. Accepted: {LAYOUTS}")
-    return sorted(taken, key=lambda path: _natural(path.relative_to(root).as_posix()))
+    named = {path.relative_to(root).as_posix(): path for path in taken}
+    return [named[name] for name in layout.natural_order(named)]
 
 
 def overlooked(root: pathlib.Path, taken: Sequence[pathlib.Path]) -> str:
@@ -74,12 +74,6 @@ def overlooked(root: pathlib.Path, taken: Sequence[pathlib.Path]) -> str:
     counts = contents.counted(path for path in layout.files_below(root) if path not in names)
     told = [f"{count:,} {kind.name}" for kind, count in counts.items()]
     return f"not taken are {' and '.join(told)}" if told else ""
-
-
-def _natural(name: str) -> tuple[list, str]:
-    """Numbers count by their values: "2" comes before "10"."""
-    parts = re.split(r"([0-9]+)", name)
-    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
 
 
 def _documents(

@@ -75,7 +75,7 @@ def test_other_classes_are_other_data(root, tmp_path):
 def test_a_run_goes_on_with_the_labels_it_began_with(root, tmp_path, monkeypatch, capsys):
     chosen = (f"data.name={root}", "algorithm.binarize=none", "algorithm.likelihood=gaussian")
     with monkeypatch.context() as earlier:  # folders sorted as text, names not stored
-        earlier.setattr(layout, "class_order", lambda names: tuple(sorted(names)))
+        earlier.setattr(layout, "natural_order", lambda names: tuple(sorted(names)))
         kept = Info._asdict
         earlier.setattr(Info, "_asdict", lambda info: kept(info._replace(class_names=())))
         assert commands.train(tmp_path, "vae", *chosen, "steps=1") == 0

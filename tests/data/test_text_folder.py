@@ -1,5 +1,7 @@
 """Folders of texts: what they hold, in which order, how they are split, and what is left out."""
 
+import shutil
+
 import pytest
 from PIL import Image
 
@@ -150,3 +152,16 @@ def test_images_beside_a_readme_are_images_still(tmp_path):
         Image.new("L", (5, 5), i).save(tmp_path / "own" / f"{i}.png")
     put(tmp_path / "own", {"README.md": "about", "LICENSE.txt": "about"})
     assert load.describe(config(tmp_path / "own")).shapes == {"image": (5, 5, 1)}
+
+
+@pytest.mark.parametrize("name", ["digits", "ring", "tiny_shakespeare", "jsb_chorales"])
+def test_a_known_name_is_the_known_set_whatever_lies_in_the_current_folder(
+    name, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    before = load.describe({"name": name})
+    put(tmp_path, {f"{name}/{i}.txt": "another text\n" * 99 for i in range(3)})
+    assert load.describe({"name": name}) == before
+    shutil.rmtree(tmp_path / name)
+    (tmp_path / name).write_text("a text in a file of that name\n" * 99)
+    assert load.describe({"name": name}) == before
