@@ -141,6 +141,9 @@ def _made_by(workdir: pathlib.Path) -> dict[str, Any] | None:
 def check_corpus(workdir: pathlib.Path, info: Info) -> None:
     """A run may only be continued on the very data it started with.
 
+    What is told of the data now and was not when the run was stored is printed: how they are cut
+    into examples may have changed, and the run goes on with that.
+
     Raises:
       ValueError: listing what differs.
     """
@@ -154,6 +157,9 @@ def check_corpus(workdir: pathlib.Path, info: Info) -> None:
             f"config.data.name = {info.name!r}: is not the data that {workdir} was "
             "trained on; give another workdir or the old data:\n  " + "\n  ".join(changed)
         )
+    new = [f"{k}: {v}" for k, v in now.items() if k not in before]
+    if new and jax.process_index() == 0:
+        print(f"note: new in {info.name} since {workdir} was trained so far: {'; '.join(new)}")
 
 
 def as_begun(dataset: Dataset, record: Mapping[str, Any]) -> Dataset:

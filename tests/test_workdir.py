@@ -87,6 +87,21 @@ def test_another_corpus_is_refused(tmp_path, record):
     assert str(caught.value).splitlines()[1:] == ["  sha256: aaa -> bbb"]
 
 
+def test_what_is_new_of_the_same_corpus_is_said(tmp_path, record, capsys):
+    now = tiny_runs.TEXT._replace(fingerprint={"sha256": "aaa", "windows": "all alike"})
+    record["data"]["fingerprint"] = {"sha256": "aaa"}
+    trained(tmp_path, record, 5)
+    workdir.check_corpus(tmp_path, now)
+    assert (
+        f"new in words since {tmp_path} was trained so far: windows: all alike"
+        in capsys.readouterr().out
+    )
+    record["data"]["fingerprint"] = now.fingerprint
+    trained(tmp_path, record, 6)
+    workdir.check_corpus(tmp_path, now)
+    assert capsys.readouterr().out == ""
+
+
 def test_the_first_lines_say_devices_parameters_batch_data_and_place(tmp_path, record):
     params = {"model": {"kernel": jax.numpy.zeros((1000, 3))}, "head": jax.numpy.zeros(7)}
     mesh = parallel.make_mesh({"data": 2, "fsdp": 4, "tensor": 1})

@@ -1,8 +1,8 @@
 """Next-token language models, transformer or recurrent, as an algorithm.
 
-Training: -log p(x_t | x_1 .. x_{t-1}), the mean over positions, in nats. Metrics of `step`: "loss",
-"grad_norm"; of `eval`: "nll", nats per token, weighted by counted tokens. `exp` of the averaged
-"nll" is the perplexity.
+Training: -log p(x_t | x_1 .. x_{t-1}), the mean over counted positions, in nats. Metrics of
+`step`: "loss", "grad_norm"; of `eval`: "nll", nats per token, weighted by counted tokens. `exp` of
+the averaged "nll" is the perplexity.
 
 Heads, of the inputs among "tokens" [B, T+1]: "logits", f32 [B, T, V]; "attention", where the
 network tells it, the softmax weights f32 [B, layers, heads, T, T] of queries (rows) over keys.
@@ -31,11 +31,13 @@ def make(
     accumulate: int = 1,
     network: str | nn.Module = "Transformer",
     start_token: Annotated[int, at_least(0)] = 0,
+    axis_name: str | None = None,
 ) -> core.Algorithm:
     """A language model on batches of "tokens" i32 [B, T+1], and "mask" f32 [B, T] where padded.
 
-    The loss is sum(mask nll) / (B T): masked targets count 0 and every example weighs T, so that
-    the objective is the same for any accumulation and number of devices.
+    The loss is sum(mask nll) / sum(mask), both over the global batch: `mask` is divided by its mean
+    before microbatches and devices divide the batch, so that the objective is the same for any of
+    them. In evaluation each row is such a mean, weighted by its sum(mask).
 
     Args:
       example: what a batch looks like.
@@ -43,6 +45,7 @@ def make(
       accumulate: microbatches per step.
       network: a module with the contract of `transformer`.
       start_token: what unconditional texts and empty prompts begin with.
+      axis_name: the axis of devices that each see a part of the batch, None if all is one batch.
 
     Raises:
       ValueError: the network can't read T tokens, or `start_token` is not in the vocabulary.
@@ -116,7 +119,7 @@ def make(
     heads = {"logits": logits}
     if hasattr(network, "attention_of"):
         heads["attention"] = attention
-    return core.from_loss(
+    made = core.from_loss(
         loss,
         {"model": lambda key: network.init(key, jnp.zeros((1, 1), jnp.int32))},
         tx,
@@ -126,6 +129,13 @@ def make(
         conditions=("prompt",),
         accumulate=accumulate,
     )
+
+    def step(state, batch, key):
+        if "mask" in batch:
+            batch = {**batch, "mask": losses.unit_mean(batch["mask"], axis_name)}
+        return made.step(state, batch, key)
+
+    return made._replace(step=step)
 
 
 def _prompts(cond, n, start_token):

@@ -149,3 +149,20 @@ def weighted_sum(nll: jax.Array, weights: jax.Array | None = None) -> tuple[jax.
     """
     weights = jnp.ones_like(nll) if weights is None else weights
     return (nll * weights).sum(axis=-1), weights.sum(axis=-1)
+
+
+def unit_mean(weights: jax.Array, axis_name: str | None = None) -> jax.Array:
+    """w / mean(w) over the whole batch of a step, f32 [B, ...]; all 0 where no weight counts.
+
+    With these weights, given before microbatches and devices divide the batch, a plain mean of w x
+    is sum(w x) / sum(w), and the mean of the parts' means is that of the batch, however many of a
+    part's examples count.
+
+    Args:
+      weights: at least 0, [B, ...].
+      axis_name: of the devices of a pmap, which hold a part of the batch each.
+    """
+    weights = weights.astype(jnp.float32)
+    mean = weights.mean()
+    mean = mean if axis_name is None else jax.lax.pmean(mean, axis_name)
+    return weights / jnp.where(mean > 0, mean, 1)

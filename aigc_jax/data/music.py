@@ -7,6 +7,7 @@ A configuration holds `data_dir`, `manual_dir`, `context` (T), `tokenizer` ("aut
 `limit` (training pieces; None: all) and `transpose` (semitones). `load.options` completes it.
 """
 
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +18,7 @@ from aigc_jax.data import text_builders, tokenizers
 from aigc_jax.data.cache import cached
 from aigc_jax.data.dataset import Dataset, Info
 from aigc_jax.data.tokenizers import Tokenizer
-from aigc_jax.data.windows import eval_count, eval_windows, piece_windows
+from aigc_jax.data.windows import eval_count, eval_windows, piece_count, piece_windows
 
 VOICES = 4
 BEAT = 4 * VOICES  # tokens; all pieces are whole beats long
@@ -50,6 +51,8 @@ FRAMES = {
     ),
 }
 EVAL_SPLIT = "test"
+# How training sees a piece, for runs that began when it saw it otherwise.
+WINDOWS = "every note weighs the same, in every key that its piece may have"
 
 
 def describe(config: Mapping[str, Any], tokenizer: Tokenizer | None = None) -> Info:
@@ -57,19 +60,18 @@ def describe(config: Mapping[str, Any], tokenizer: Tokenizer | None = None) -> I
     _check(config, tokenizer)
     context, keys = config["context"], 2 * config["transpose"] + 1
     frames = {split: _kept(_lengths(split), config, split) for split in FRAMES}
-    sizes = {
-        split: sum(eval_count(1 + VOICES * count, context) for count in counts)
-        for split, counts in frames.items()
-    }
+    tokens = {split: [1 + VOICES * count for count in counts] for split, counts in frames.items()}
+    sizes = {split: sum(eval_count(n, context) for n in tokens[split]) for split in tokens}
+    windows = sum(piece_count(n, context, _stride(context)) for n in tokens["train"])
     remote = text_builders.CHORALES["Jsb16thSeparated.json"]
     return Info(
         name="jsb_chorales",
-        sizes={**sizes, "train": keys * sum(frames["train"]) * VOICES // BEAT},
+        sizes={**sizes, "train": keys * windows},
         eval_split=EVAL_SPLIT,
         shapes={"tokens": (context + 1,), "mask": (context,)},
         dtypes={"tokens": "int32", "mask": "float32"},
         vocab=len(tokenizers.MUSIC_WORDS),
-        fingerprint={"sha256": remote.sha256, "bytes": remote.size},
+        fingerprint={"sha256": remote.sha256, "bytes": remote.size, "windows": WINDOWS},
     )
 
 
@@ -77,8 +79,10 @@ def load(config: Mapping[str, Any], tokenizer: Tokenizer | None = None) -> Datas
     """Training windows that start at every beat, and test windows with every note once.
 
     The first token of a window is the one before its first frame, so that position i predicts voice
-    i mod 4, and (i mod 16) // 4 is the sixteenth of the beat; in test windows, if the context is
-    whole beats. No window goes over a piece's end: `mask` is 0 behind it.
+    i mod 4, and, if the context is whole beats, (i mod 16) // 4 is the sixteenth of the beat; with
+    another context training windows start every `gcd(context, 16)` tokens. No window goes over a
+    piece's end: `mask` is 0 behind it. Over an epoch every training note has the same sum of
+    `mask`, and each key that `in_other_keys` allows its piece has the same share of that sum.
 
     Raises:
       ValueError: another tokenizer than the music one, or a context that is not whole frames.
@@ -87,32 +91,37 @@ def load(config: Mapping[str, Any], tokenizer: Tokenizer | None = None) -> Datas
     context = info.shapes["tokens"][0] - 1
     arrays = _prepared(config)
     train, test = (_kept(_pieces(arrays, s), config, s) for s in ("train", EVAL_SPLIT))
-    train = in_other_keys(train, config["transpose"])
+    train, weights = in_other_keys(train, config["transpose"])
     return Dataset(
         info,
-        piece_windows([notes(piece) for piece in train], context, stride=BEAT),
+        piece_windows([notes(piece) for piece in train], context, _stride(context), weights),
         eval_windows([notes(piece) for piece in test], context),
         tokenizers.music(),
     )
 
 
-def in_other_keys(pieces: Sequence[np.ndarray], reach: int) -> list[np.ndarray]:
-    """Frames int [F, 4] of every piece in 2 reach + 1 keys, in turn.
+def in_other_keys(pieces: Sequence[np.ndarray], reach: int) -> tuple[list[np.ndarray], list[float]]:
+    """Frames int [F, 4] of every piece in 2 reach + 1 keys, in turn, and the weight of each.
 
     These are the keys up to `reach` semitones below and above in which no voice leaves the range
-    that it has in `pieces`; where those are fewer, the first ones come again, so that every piece
-    counts the same.
+    that it has in `pieces`. Where those are fewer, the first ones come again, and weights make up
+    for it: all keys of a piece weigh the same, and so do all pieces, 2 reach + 1.
     """
     low, high = _ranges(np.concatenate(pieces))
-    copies = []
+    copies, weights, count = [], [], 2 * reach + 1
     for piece in pieces:
         lowest, highest = _ranges(piece)
         down, up = (lowest - low).min(), (high - highest).min()
         shifts = np.arange(-min(reach, down), min(reach, up) + 1)
-        copies += [
-            np.where(piece < 0, piece, piece + by) for by in np.resize(shifts, 2 * reach + 1)
-        ]
-    return copies
+        keys = np.arange(count) % len(shifts)
+        copies += [np.where(piece < 0, piece, piece + by) for by in shifts[keys]]
+        weights += (count / len(shifts) / np.bincount(keys)[keys]).tolist()
+    return copies, weights
+
+
+def _stride(context: int) -> int:
+    """Tokens from one training window to the next."""
+    return math.gcd(context, BEAT)
 
 
 def _ranges(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ import numpy as np
 import optax
 import pytest
 
-from aigc_jax import core
+from aigc_jax import core, optim
 from aigc_jax.attention import algorithm
 from aigc_jax.attention.rnn import RnnLanguageModel
 from aigc_jax.attention.transformer import Transformer
@@ -41,20 +41,53 @@ def test_one_batch_can_be_learned_by_heart(network):
     assert set(metrics) == {"loss", "grad_norm"}
 
 
-@pytest.mark.parametrize(
-    ("network", "batch"),
-    [(SMALL, masked()), (RnnLanguageModel(30, dim=16, layers=1), BATCH)],
-    ids=["transformer masked", "lstm"],
-)
-def test_accumulated_gradients_equal_those_of_the_full_batch(network, batch):
+def test_accumulated_gradients_equal_those_of_the_full_batch():
     steps = []
     for accumulate in (1, 2):
-        generator = make(network, accumulate=accumulate)
+        generator = make(RnnLanguageModel(30, dim=16, layers=1), accumulate=accumulate)
         state = jax.jit(generator.init)(jax.random.key(1))
-        steps.append(jax.jit(generator.step)(state, batch, jax.random.key(2)))
+        steps.append(jax.jit(generator.step)(state, BATCH, jax.random.key(2)))
     (one, one_metrics), (two, two_metrics) = steps
     chex.assert_trees_all_close(one.params, two.params, atol=1e-5)
     chex.assert_trees_all_close(one_metrics, two_metrics, rtol=1e-5)
+
+
+def divided_ways():
+    """{name: (make's options, how its step is compiled, where its 8 rows go)}."""
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    split = lambda batch: jax.tree.map(lambda x: x.reshape(8, 1, *x.shape[1:]), batch)
+    per_device = {"axis_name": "data", "tx": optim.averaged_over("data", optax.sgd(1.0))}
+    mapped = lambda step: jax.pmap(step, "data", in_axes=(None, 0, None))
+    return {
+        "microbatches": ({"accumulate": 4}, jax.jit, lambda batch: batch),
+        "devices": ({}, jax.jit, lambda batch: jax.device_put(batch, rows)),
+        "pmap": (per_device, mapped, split),
+    }
+
+
+def test_the_loss_is_per_counted_token_of_the_whole_batch_however_it_is_divided():
+    lengths = jnp.array([16, 0, 1, 16, 16, 0, 0, 3])
+    weights = jnp.array([1.0, 1, 2, 0.3, 1, 1, 1, 5])[:, None]
+    batch = {
+        "tokens": jax.random.randint(jax.random.key(4), (8, 17), 0, 30),
+        "mask": (jnp.arange(16) < lengths[:, None]) * weights,
+    }
+    whole = make()
+    state = jax.jit(whole.init)(jax.random.key(1))
+    expected, metrics = jax.jit(whole.step)(state, batch, jax.random.key(2))
+    values = jax.jit(whole.eval)(state, batch, jax.random.key(2))
+    mean = (values["weight"] * values["nll"]).sum() / batch["mask"].sum()
+    np.testing.assert_allclose(metrics["loss"], mean, rtol=1e-5)
+    for options, compiled, placed in divided_ways().values():
+        tx = options.get("tx", optax.sgd(1.0))
+        begun = state.replace(opt_state={"model": tx.init(state.params)})
+        step = compiled(make(**options).step)
+        found, other = step(begun, placed(batch), jax.random.key(2))
+        if "axis_name" in options:
+            found, other = jax.tree.map(lambda x: x.mean(axis=0), (found, other))
+        chex.assert_trees_all_close(found.params, expected.params, atol=1e-6)
+        np.testing.assert_allclose(other["loss"], metrics["loss"], rtol=1e-5)
 
 
 def test_evaluation_is_nats_per_counted_token():

@@ -109,3 +109,9 @@ def test_weighted_sum_counts_what_has_weight():
     np.testing.assert_array_equal(total, [5, 0])
     np.testing.assert_array_equal(count, [2, 0])
     np.testing.assert_array_equal(losses.weighted_sum(nll)[1], [3, 3])
+
+
+def test_weights_of_unit_mean_make_a_weighted_mean_a_mean_over_examples():
+    w, x = jnp.array([[1, 0, 0], [2, 3, 0]]), jnp.array([[5.0, 7, 9], [1, 2, jnp.e]])
+    np.testing.assert_allclose((losses.unit_mean(w) * x).mean(), (5 + 2 + 6) / 6, rtol=1e-6)
+    assert losses.unit_mean(jnp.zeros((2, 3))).tolist() == [[0] * 3] * 2

@@ -57,10 +57,11 @@ def test_pieces_come_back_from_their_notes(dataset, chorales):
 def test_sizes_are_known_before_the_set_is_there(config, dataset, chorales):
     info = music.describe(config)
     assert info == dataset.info
-    assert info.sizes["train"] == sum(map(len, chorales["train"])) / 4 == 13807
+    beats = sum(map(len, chorales["train"])) // 4
+    assert info.sizes["train"] == beats + 3 * 229 == 14494  # windows of 4 beats
     for split, key in (("validation", "valid"), ("test", "test")):
         assert info.sizes[split] == sum(-(-4 * len(piece) // 64) for piece in chorales[key])
-    assert (dataset.train.length, dataset.eval.length) == (13807, info.sizes["test"])
+    assert (dataset.train.length, dataset.eval.length) == (14494, info.sizes["test"])
     assert (info.vocab, info.eval_split) == (48, "test")
 
 
@@ -72,20 +73,44 @@ def test_every_test_note_is_predicted_exactly_once_and_nothing_else(dataset, cho
     assert words == ["." if note == -1 else str(note) for note in notes]
 
 
-def test_training_windows_start_with_a_beat_of_the_file(dataset, chorales):
-    frames = np.concatenate([np.array(piece) for piece in chorales["train"]])
-    batch = batch_of(dataset.train, np.arange(0, 13807, 97))
-    first = batch["tokens"][:, 1:5]  # the token before predicts the first voice
-    expected = music.notes(frames[:: 4 * 97])[1:].reshape(-1, 4)
-    np.testing.assert_array_equal(first, expected)
+def test_training_windows_start_with_every_beat_of_the_file_and_before_it(dataset, chorales):
+    batch = batch_of(dataset.train, np.arange(14494))
+    starts = [(p, max(i, 0)) for p in chorales["train"] for i in range(-3, len(p) // 4)]
+    expected = [music.notes(np.array(p[4 * i : 4 * i + 4]))[1:] for p, i in starts]
+    np.testing.assert_array_equal(batch["tokens"][:, 1:17], expected)
     assert (batch["mask"].sum(axis=1) % 16 == 0).all()
     assert (batch["mask"][:, :16] == 1).all()
 
 
+@pytest.mark.parametrize(("context", "transpose"), [(4, 0), (20, 2), (64, 5), (256, 3)])
+def test_every_training_note_weighs_the_same_in_expectation(
+    config, dataset, chorales, context, transpose
+):
+    # `dataset` has prepared the pieces; without weights and windows before them, 12 % get too few
+    split = music.load({**config, "context": context, "transpose": transpose}).train
+    tokens, copies = split.arrays["tokens"], 2 * transpose + 1
+    weight = np.zeros(len(tokens))
+    for some in np.array_split(np.arange(split.length), 1 + split.length // 20000):
+        places = split.arrays["starts"][some][:, None] + np.arange(1, context + 1)
+        np.add.at(weight, places, batch_of(split, some)["mask"])
+    at, total = 0, context / np.gcd(context, 16)
+    for frames in map(len, chorales["train"]):
+        of_piece = weight[at : at + copies * (1 + 4 * frames + context)].reshape(copies, -1)
+        keys = tokens[at : at + of_piece.size].reshape(copies, -1)
+        assert (of_piece[:, [0]] == 0).all()
+        np.testing.assert_allclose(
+            of_piece[:, 1 : 1 + 4 * frames].sum(0), copies * total, rtol=1e-5
+        )
+        which = np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
+        of_key = np.bincount(which, of_piece[:, 1])
+        np.testing.assert_allclose(of_key, of_key.mean(), rtol=1e-5)
+        at += of_piece.size
+
+
 def test_every_piece_comes_in_as_many_keys_and_stays_within_the_voices(chorales):
     pieces = [np.array(piece) for piece in chorales["train"]]
-    copies = music.in_other_keys(pieces, 5)
-    assert len(copies) == 11 * len(pieces)
+    copies, weights = music.in_other_keys(pieces, 5)
+    assert len(copies) == len(weights) == 11 * len(pieces)
     lowest = np.where(np.concatenate(pieces) < 0, 127, np.concatenate(pieces)).min(0)
     for i, piece in enumerate(pieces):
         sung = piece >= 0
@@ -106,17 +131,17 @@ def test_every_piece_comes_in_as_many_keys_and_stays_within_the_voices(chorales)
 def test_transposition_multiplies_training_and_leaves_the_test_alone(config, dataset):
     more = music.load({**config, "transpose": 2})
     assert more.info == music.describe({**config, "transpose": 2})
-    assert more.train.length == more.info.sizes["train"] == 5 * 13807
+    assert more.train.length == more.info.sizes["train"] == 5 * 14494
     for name, array in dataset.eval.arrays.items():
         np.testing.assert_array_equal(array, more.eval.arrays[name])
 
 
 def test_training_windows_end_with_their_piece(dataset, chorales):
-    last = len(chorales["train"][0]) // 4 - 1
-    batch = batch_of(dataset.train, [0, last, last + 1])
-    np.testing.assert_array_equal(batch["mask"].sum(axis=1), [64, 16, 64])
+    first, last = 3, 3 + len(chorales["train"][0]) // 4 - 1
+    batch = batch_of(dataset.train, [0, first, last, last + 1, last + 4])
+    np.testing.assert_array_equal(batch["mask"].sum(axis=1), [16, 64, 16, 16, 64])
     start = dataset.tokenizer.start
-    np.testing.assert_array_equal(batch["tokens"][:, 0] == start, [True, False, True])
+    np.testing.assert_array_equal(batch["tokens"][:, 0] == start, [True, True, False, True, True])
 
 
 def test_loads_again_without_files_or_tfds(config, dataset, monkeypatch):
@@ -129,7 +154,7 @@ def test_loads_again_without_files_or_tfds(config, dataset, monkeypatch):
 def test_limit_keeps_the_first_pieces_and_as_large_a_share_of_test(config, dataset, chorales):
     limited = music.load({**config, "limit": 3})
     assert limited.info == music.describe({**config, "limit": 3})
-    assert limited.train.length == sum(map(len, chorales["train"][:3])) / 4
+    assert limited.train.length == sum(map(len, chorales["train"][:3])) / 4 + 3 * 3
     kept = chorales["test"][: -(-77 * 3 // 229)]
     assert limited.eval.length == sum(-(-4 * len(piece) // 64) for piece in kept)
 

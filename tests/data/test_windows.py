@@ -5,7 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aigc_jax.data.windows import compact, eval_count, eval_windows, piece_windows, train_windows
+from aigc_jax.data.windows import (
+    compact,
+    eval_count,
+    eval_windows,
+    piece_count,
+    piece_windows,
+    train_windows,
+)
 
 
 def numbered(length, first=0):
@@ -62,12 +69,37 @@ def test_pieces_are_not_crossed_and_all_their_notes_count():
     assert split.length == sum(eval_count(n, 8) for n in lengths)
 
 
-def test_a_window_starts_at_every_stride_of_every_piece():
+def test_a_window_starts_at_every_stride_of_every_piece_and_before_it():
     pieces = [numbered(1 + 4 * 5), numbered(1 + 4 * 2, 500)]
     batch = everything(piece_windows(pieces, context=8, stride=4))
-    np.testing.assert_array_equal(batch["tokens"][:, 0], [0, 4, 8, 12, 16, 500, 504])
-    np.testing.assert_array_equal(batch["mask"].sum(axis=1), [8, 8, 8, 8, 4, 8, 4])
-    assert (batch["tokens"][:, 1:][batch["mask"] == 0] == 0).all()
+    # Those before the piece stand at its start, where they cannot see what they do not hold.
+    np.testing.assert_array_equal(batch["tokens"][:, 0], [0, 0, 4, 8, 12, 16, 500, 500, 504])
+    np.testing.assert_array_equal(batch["mask"].sum(axis=1), [4, 8, 8, 8, 8, 4, 4, 8, 4])
+    assert (np.diff(batch["mask"], axis=1) <= 0).all()
+    behind = batch["tokens"][[5, 8], 5:]
+    assert (behind == 0).all()
+
+
+@pytest.mark.parametrize(("context", "stride"), [(4, 4), (8, 4), (20, 4), (64, 16), (12, 1)])
+def test_every_token_after_the_first_weighs_the_same(context, stride):
+    lengths = [2, 5, 38, 65, 129]
+    split = piece_windows([numbered(n, 1000 * i) for i, n in enumerate(lengths)], context, stride)
+    assert split.length == sum(piece_count(n, context, stride) for n in lengths)
+    found = predicted(split)
+    expected = [1000 * i + k for i, n in enumerate(lengths) for k in range(1, n)]
+    ids, times = np.unique(found, return_counts=True)
+    np.testing.assert_array_equal(ids, expected)
+    assert (times == context // stride).all()
+
+
+def test_a_piece_has_its_weight_in_every_window():
+    batch = everything(piece_windows([numbered(9), numbered(9, 50)], 4, 4, weights=[0.5, 3]))
+    np.testing.assert_array_equal(batch["mask"].sum(axis=1), [2, 2, 12, 12])
+
+
+def test_a_stride_that_would_count_tokens_unequally_is_refused():
+    with pytest.raises(ValueError, match="stride = 16: must divide the context of 24"):
+        piece_windows([numbered(40)], 24, 16)
 
 
 @pytest.mark.parametrize("kind", ["train", "eval"])
