@@ -74,7 +74,7 @@ def sample(flags: argparse.Namespace, options: Mapping[str, list[str]]) -> None:
         written,
     )
     from aigc_jax import workdir as workdirs
-    from aigc_jax.media import provenance
+    from aigc_jax.media import earlier, provenance
 
     if fault := seeds.fault(f"--seed={flags.seed}", flags.seed):
         raise ValueError(fault)
@@ -86,6 +86,8 @@ def sample(flags: argparse.Namespace, options: Mapping[str, list[str]]) -> None:
     tokenizer = vocabulary.stored(record, flags.trust)
     asked = request.read(run, tokenizer, flags.num, options)
     provenance.check_writable(flags.out)
+    names = written.names(run, tokenizer, asked)
+    earlier.check(flags.out, names)
 
     mesh = parallel.make_mesh(config.MESH | {"data": 1})
     state = start.restore(run, flags.workdir, mesh, step)
@@ -103,6 +105,8 @@ def sample(flags: argparse.Namespace, options: Mapping[str, list[str]]) -> None:
         seed=flags.seed,
         **written.how(asked, labels),
     )
+    if gone := set(earlier.remove(flags.out)) - set(names):
+        print(f"removed {len(gone)} files of earlier samples from {flags.out}", file=sys.stderr)
     written.write(flags.out, drawn, tokenizer, mark, written.columns(asked, labels, run.info))
     if asked.head == "reconstruct":
         written.write_pairs(flags.out, asked.batch["image"], drawn["image"], mark)

@@ -31,8 +31,9 @@ def index(word: str, info: Info) -> int:
 
 
 def names_of(info: Info) -> Sequence[str]:
-    """The names of the classes, in their order; none where they are only numbers."""
-    return tuple(getattr(info, "class_names", ()))
+    """The names of the classes, in their order; none where they are the numbers themselves."""
+    numbers = tuple(map(str, range(info.num_classes)))
+    return () if tuple(info.class_names) == numbers else info.class_names
 
 
 def accepted(info: Info) -> str:
@@ -46,8 +47,7 @@ def accepted(info: Info) -> str:
 
 def named(labels: Iterable[int], info: Info) -> list[str]:
     """The names of labels, none where there are none."""
-    names = names_of(info)
-    return [names[label] for label in labels] if names else []
+    return [info.class_names[label] for label in labels] if info.class_names else []
 
 
 def described(labels: Sequence[int], info: Info) -> str:

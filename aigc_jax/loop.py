@@ -109,6 +109,7 @@ def train(config: Mapping[str, Any], workdir: pathlib.Path) -> core.State:
                 failure.leaving(),
                 profile.tracing(span, config["steps"], workdir / "profile", log.forgiven) as traced,
             ):
+                showing.cut_back(log, int(state.step))
                 if streak:
                     rollback.say(log, streak, state)
                 if not int(state.step):

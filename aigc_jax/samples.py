@@ -11,6 +11,7 @@ from aigc_jax import build, config, core, ranges
 from aigc_jax.compiling import compiled_once
 from aigc_jax.data.dataset import Info
 from aigc_jax.media import provenance
+from aigc_jax.refusals import refuse
 
 
 def options_of(algorithm: core.Algorithm) -> dict[str, Any]:
@@ -31,10 +32,35 @@ def check(run: build.Run) -> None:
     """Holds `config.sampling` against the sampler, before any work.
 
     Raises:
-      ValueError: for what `check_options` refuses, or a value outside of its range.
+      ValueError: for what `check_options` refuses, a value outside of its range, or code of the
+        user's own that cannot give samples.
     """
     options = check_options(run.algorithm, run.config["sampling"])
     ranges.check(run.algorithm.sample, options, "config.sampling")
+    named = {k: v for k, v in run.config["algorithm"].items() if ":" in str(v)}
+    if named and (fault := _fault(run, options)):
+        refuse(f"config.algorithm = {named}: {fault}")
+
+
+def _fault(run: build.Run, options: Mapping[str, Any]) -> str:
+    """Why no samples can be shown, "" if they can; the sampler is traced and nothing computed."""
+    num = run.config["num_samples"]
+    rows = lambda *shape: jax.ShapeDtypeStruct((num, *shape), np.int32)
+    known = {"label": rows(), "prompt": rows(1), "prompt_length": rows()}
+    read = {*run.algorithm.conditions, "prompt_length"}
+    cond = {name: value for name, value in known.items() if name in read}
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), num))
+    draw = lambda state, keys, cond: run.algorithm.sample(
+        core.averaged(state), keys, cond, **options
+    )
+    try:
+        made = jax.eval_shape(draw, core.shapes_of(run.algorithm), keys, cond)
+    except Exception as error:  # of the user's code
+        return f"its sampler raises {type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    shapes = {name: value.shape for name, value in dict(made).items()}
+    if {"tokens", "length"} <= shapes.keys() or len(shapes.get("image", ())) == 4:
+        return ""
+    return f"its sampler gives {shapes}; accepted are image [N, H, W, C], or tokens and length"
 
 
 def draw(

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import pathlib
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,9 @@ from aigc_jax.data.dataset import Dataset
 from aigc_jax.log import Log
 from aigc_jax.media import images as pictures
 from aigc_jax.media import music, points, text
+
+FOLDERS = ("samples", "reconstructions")
+SHOWN = re.compile(r"step_(\d{7,})\.(png|txt|json)")
 
 
 def shower(run: build.Run, dataset: Dataset, whole: jax.sharding.Sharding) -> Callable:
@@ -42,6 +46,16 @@ def shower(run: build.Run, dataset: Dataset, whole: jax.sharding.Sharding) -> Ca
                         write(made, step, log)
 
     return show
+
+
+def cut_back(log: Log, step: int) -> None:
+    """Removes what was shown after `step`, as the log does with its rows: it will come anew."""
+    with log.forgiven("samples"):
+        for name in FOLDERS if log.writes else ():
+            for path in (log.workdir / name).glob("step_*"):
+                shown = SHOWN.fullmatch(path.name)
+                if shown and int(shown[1]) > step:
+                    path.unlink()
 
 
 def _forgiven(log: Log, what: str) -> contextlib.AbstractContextManager:

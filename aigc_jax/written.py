@@ -1,15 +1,34 @@
 """Samples that were asked for, as files: of images, of points, of texts or of music."""
 
 import pathlib
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from aigc_jax import classes, samples
+from aigc_jax import build, classes, samples
 from aigc_jax.data.dataset import Info
-from aigc_jax.media import images, music, points, text
+from aigc_jax.media import images, music, points, provenance, text
 from aigc_jax.request import Request
+
+# The endings of a sample's own files, and the files of all of them.
+FILES = {
+    "images": (("png",), ("grid.png", "samples.npz")),
+    "points": ((), ("grid.png", "samples.npz")),
+    "text": (("txt", "json"), ("samples.txt", "samples.json")),
+    "music": (("mid", "wav", "png", "json"), ("grid.png",)),
+}
+
+
+def names(run: build.Run, tokenizer: Any, asked: Request) -> list[str]:
+    """The files that `write` and `write_pairs` make of a request."""
+    kind = "points" if run.info.shapes.get("image") == points.SHAPE else "images"
+    if "tokens" in run.info.shapes:
+        kind = "music" if tokenizer.name == "music" else "text"
+    endings, together = FILES[kind]
+    each = [f"{stem}.{ending}" for stem in provenance.stems(asked.num) for ending in endings]
+    return [*each, *together, *(["pairs.png"] if asked.head == "reconstruct" else [])]
 
 
 def told(asked: Request, labels: np.ndarray, info: Info) -> str:
@@ -33,7 +52,7 @@ def how(asked: Request, labels: np.ndarray | None) -> dict[str, Any]:
 def columns(asked: Request, labels: np.ndarray | None, info: Info) -> dict[str, Any]:
     """What is said of each sample by itself: {name: values [num]}."""
     found = {} if labels is None else {"label": np.asarray(labels, np.int32)}
-    if labels is not None and classes.names_of(info):
+    if labels is not None and info.class_names:
         found["label_name"] = classes.named(labels, info)
     if asked.sources:
         found["source"] = [pathlib.Path(source).name for source in asked.sources]
@@ -53,7 +72,10 @@ def write(
         return
     written = samples.texts_of(drawn, tokenizer)
     if tokenizer.name == "music":
-        music.write_music(folder, [music.frames_of(piece) for piece in written], mark, each)
+        pieces = [music.frames_of(piece) for piece in written]
+        music.write_music(folder, pieces, mark, each)
+        if empty := [i for i, piece in enumerate(pieces) if not len(piece)]:
+            print(f"pieces {empty} ended before their first frame: no files", file=sys.stderr)
     else:
         print("\n----\n".join(written))
         text.write_texts(folder, written, mark, each)

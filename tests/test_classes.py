@@ -1,19 +1,21 @@
 """A class is what its name says; a number is its place where no class has a number for a name."""
 
-import types
-
 import pytest
 
 from aigc_jax import classes
+from aigc_jax.data.dataset import Info
 
 
 def info(names=(), count=0):
-    return types.SimpleNamespace(num_classes=count or len(names), class_names=tuple(names))
+    names = tuple(names)
+    made = Info("data", {}, "test", {}, {}, num_classes=count or len(names))
+    return made._replace(class_names=names)
 
 
 NUMBERED = info(sorted(map(str, range(12)), key=str))  # 0, 1, 10, 11, 2, ...
 ANIMALS = info(("cat", "dog", "#1"))
 BARE = info(count=10)
+DIGITS = info(map(str, range(10)))
 
 
 @pytest.mark.parametrize(
@@ -28,6 +30,8 @@ BARE = info(count=10)
         (ANIMALS, "#1", 2),  # a name
         (BARE, "7", 7),
         (BARE, "#7", 7),
+        (DIGITS, "7", 7),
+        (DIGITS, "#7", 7),
     ],
 )
 def test_a_word_is_a_class(data, word, number):
@@ -44,6 +48,7 @@ def test_a_word_is_a_class(data, word, number):
         (ANIMALS, "#3", "--label=#3: must be cat, dog, #1; or #0 to #2"),
         (BARE, "10", "--label=10: must be 0 to 9"),
         (BARE, "-1", "--label=-1: must be 0 to 9"),
+        (DIGITS, "10", "--label=10: must be 0 to 9"),
         (BARE, "", "--label=: must be 0 to 9"),
         (BARE, "1.0", "--label=1.0: must be 0 to 9"),
     ],

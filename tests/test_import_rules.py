@@ -87,7 +87,7 @@ RULES |= {
     "classes": ".config .data.*",
     "likeliest": "numpy .build .core .samples",
     "request": "numpy .build .classes .config .core .data.* .likeliest .media.* .ranges .samples",
-    "written": "numpy .classes .data.* .media.* .request .samples",
+    "written": "numpy .build .classes .data.* .media.* .request .samples",
     "describe": "jax flax numpy .build .checks .core .describe_compiled .families .finetune .flops"
     " .names .parallel .schedules .sharding .stored_config",
     "loop": "jax numpy .build .checkpoint .checks .config .core .data.* .failure .feed .finetune"

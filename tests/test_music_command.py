@@ -24,4 +24,4 @@ def test_chorales_are_trained_on_shown_and_written(tmp_path, manual_dir, capsys)
     notes = [m for m in mido.MidiFile(out / "001.mid").tracks[1] if m.type == "note_on"]
     assert notes[0].note == 72  # the prompt's soprano
     assert commands.sample(run, out, "--num=1", "--max_tokens=3") == 2
-    assert "no whole frame" in capsys.readouterr().err
+    assert "none has a whole frame" in capsys.readouterr().err

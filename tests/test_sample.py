@@ -12,6 +12,7 @@ from aigc_jax import checkpoint
 from aigc_jax.media import images, provenance
 
 PROMPT = "def "
+DRAWN = "samples/step_0000004.png"  # what a training left
 MARK = "import pathlib\npathlib.Path('marker').touch()\n"  # what an import leaves behind
 OPTIONS = {  # by family: the samples of most tests
     "gan": ("--num=5",),
@@ -147,10 +148,25 @@ def test_a_path_of_a_conditional_model_holds_the_label_that_is_asked_for(runs, t
     assert path["label"].tolist() == [3] * 3
     assert "class 3" in capsys.readouterr().err
     mark = provenance.read(tmp_path / "path" / "002.png")
-    told = {"head": "interpolate", "num": 3, "label": 3, "index": 2, "parameters": "averaged"}
+    told = {"head": "interpolate", "num": 3, "index": 2, "parameters": "averaged"}
+    told |= {"label": 3, "label_name": "3"}
     assert {name: mark[name] for name in told} == told
     assert commands.sample(runs / "gan", tmp_path / "none", "--interpolate=3") == 2
     assert "a path holds one class; give --label, 0 to 9" in capsys.readouterr().err
+
+
+def test_a_folder_holds_the_samples_of_one_command(runs, tmp_path, capsys):
+    assert commands.sample(runs / "vae", tmp_path, "--reconstruct", str(runs / "vae" / DRAWN)) == 0
+    assert commands.sample(runs / "vae", tmp_path, "--num=12") == 0
+    (tmp_path / "mine.png").write_bytes(b"")
+    assert commands.sample(runs / "vae", tmp_path, "--num=2") == 0
+    assert set(files(tmp_path)) == {"000.png", "001.png", "grid.png", "samples.npz", "mine.png"}
+    assert f"removed 10 files of earlier samples from {tmp_path}" in capsys.readouterr().err
+    (tmp_path / "mine.png").rename(tmp_path / "001.png")
+    before = files(tmp_path)
+    assert commands.sample(runs / "vae", tmp_path, "--num=3") == 2
+    assert "holds a 001.png that carries no mark" in capsys.readouterr().err
+    assert files(tmp_path) == before
 
 
 def test_interpolation_starts_and_ends_in_different_places(runs, tmp_path):

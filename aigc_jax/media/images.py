@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from aigc_jax.media.provenance import CHUNK, check_writable, of_sample, to_text
+from aigc_jax.media.provenance import CHUNK, check_writable, of_sample, stems, to_text
 
 MAX_PIXELS = 89_478_485  # Pillow's own limit, above which it only warns
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's name for C channels
@@ -99,8 +99,7 @@ def write_images(
     """
     folder = check_writable(folder)
     pixels = to_uint8(images)
-    digits = max(3, len(str(len(pixels) - 1)))
-    paths = [folder / "grid.png", *(folder / f"{i:0{digits}}.png" for i in range(len(pixels)))]
+    paths = [folder / "grid.png", *(folder / f"{stem}.png" for stem in stems(len(pixels)))]
     write_png(paths[0], grid(images), provenance)
     for i, (path, picture) in enumerate(zip(paths[1:], pixels, strict=True)):
         write_png(path, picture, of_sample(provenance, each, i))

@@ -14,7 +14,7 @@ import numpy as np
 
 from aigc_jax.media import pianoroll, sound
 from aigc_jax.media.images import write_png
-from aigc_jax.media.provenance import check_writable, of_sample, to_text
+from aigc_jax.media.provenance import check_writable, of_sample, stems, to_text
 
 VOICES = ("soprano", "alto", "tenor", "bass")
 TEMPO = 80  # quarter notes per minute: a sixteenth takes 0.1875 s
@@ -118,16 +118,18 @@ def write_music(
     Returns:
       the paths of the files, those of a piece together.
 
+    A piece that ended before its first frame has no files.
+
     Raises:
-      ValueError: a piece without a whole frame.
+      ValueError: that is so of all pieces.
     """
     folder, paths = check_writable(folder), []
-    digits = max(3, len(str(len(pieces) - 1)))
-    for i, piece in enumerate(pieces):
+    if not any(map(len, pieces)):
+        raise ValueError(f"{len(pieces)} pieces: none has a whole frame of {len(VOICES)} notes")
+    for i, (name, piece) in enumerate(zip(stems(len(pieces)), pieces, strict=True)):
         if not len(piece):
-            raise ValueError(f"piece {i}: has no whole frame of {len(VOICES)} notes to write")
-    for i, piece in enumerate(pieces):
-        mark, name = of_sample(provenance, each, i), f"{i:0{digits}}"
+            continue
+        mark = of_sample(provenance, each, i)
         midi, audio, roll = (folder / f"{name}.{ending}" for ending in ("mid", "wav", "png"))
         write_midi(midi, piece, mark)
         audio.write_bytes(wav(piece, mark))

@@ -1,5 +1,6 @@
 """Marks in every written sample: that it is generated, and by which run."""
 
+import hashlib
 import json
 import os
 import pathlib
@@ -35,6 +36,17 @@ def of_sample(
     """The mark of sample `index`, of which `each` {name: values [N]} says more."""
     own = {name: np.asarray(values[index]).item() for name, values in each.items()}
     return {**provenance, "index": index, **own}
+
+
+def stems(num: int) -> list[str]:
+    """The names of the files of so many samples, without their endings: "000", "001", ..."""
+    digits = max(3, len(str(num - 1)))
+    return [f"{i:0{digits}}" for i in range(num)]
+
+
+def sha256(content: bytes) -> str:
+    """What says in a mark beside a file whose mark it is."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def to_text(provenance: Mapping[str, Any]) -> str:

@@ -5,13 +5,15 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aigc_jax.media.provenance import check_writable, of_sample, to_text
+from aigc_jax.media.provenance import check_writable, of_sample, sha256, stems, to_text
 
 
 def write(path: pathlib.Path, text: str, provenance: Mapping[str, Any]) -> pathlib.Path:
     """A text as UTF-8, and its mark in a JSON file beside it; returns the text's path."""
-    path.write_bytes(text.encode())  # as bytes: line ends stay as they were generated
-    path.with_suffix(".json").write_bytes(to_text(provenance).encode() + b"\n")
+    content = text.encode()  # as bytes: line ends stay as they were generated
+    path.write_bytes(content)
+    mark = {**provenance, "sha256": sha256(content)}
+    path.with_suffix(".json").write_bytes(to_text(mark).encode() + b"\n")
     return path
 
 
@@ -23,12 +25,11 @@ def write_texts(
 ) -> list[pathlib.Path]:
     """Writes each text as `000.txt`, ..., and all as `samples.txt`; returns their paths.
 
-    `000.json` beside `000.txt` holds the provenance (see `provenance.mark`), the text's index and
-    its values of `each`. The same call writes the same bytes.
+    `000.json` beside `000.txt` holds the provenance (see `provenance.mark`), the text's index, its
+    values of `each` and its SHA-256. The same call writes the same bytes.
     """
     folder = check_writable(folder)
-    digits = max(3, len(str(len(texts) - 1)))
-    names = [f"{i:0{digits}}" for i in range(len(texts))]
+    names = stems(len(texts))
     paths = [
         write(folder / f"{name}.txt", text, of_sample(provenance, each, i))
         for i, (name, text) in enumerate(zip(names, texts, strict=True))

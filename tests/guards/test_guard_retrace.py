@@ -51,7 +51,8 @@ def test_a_run_with_evaluations_samples_and_checkpoints_traces_its_calls_once(
     assert int(state.step) == 12
     assert len({path.stem for path in (tmp_path / "samples").iterdir()}) == 3
     assert set(traces) >= {"step", "eval", "sample"}
-    assert set(traces.values()) == {1}
+    own = ":" in str(raw["algorithm"])  # then the sampler is tried before any work
+    assert set((traces - collections.Counter({"sample": own})).values()) == {1}
 
 
 @pytest.mark.parametrize("family", tiny_runs.FAMILIES)

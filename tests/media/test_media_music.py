@@ -122,10 +122,13 @@ def test_all_files_are_written_alike_and_say_whose_they_are(tmp_path):
         assert provenance.read(path) == {**MARK, **index}
 
 
-def test_a_piece_without_a_frame_is_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(ValueError, match="piece 1: has no whole frame of 4 notes"):
-        music.write_music(tmp_path, [PIECE, PIECE[:0]], MARK)
-    assert not list(tmp_path.iterdir())
+def test_a_piece_without_a_frame_has_no_files_and_leaves_the_others_their_numbers(tmp_path):
+    music.write_music(tmp_path, [PIECE, PIECE[:0], PIECE + 1], MARK)
+    assert {path.stem for path in tmp_path.iterdir()} == {"000", "002", "grid"}
+    assert provenance.read(tmp_path / "002.mid")["index"] == 2
+    with pytest.raises(ValueError, match="2 pieces: none has a whole frame of 4 notes"):
+        music.write_music(tmp_path / "none", [PIECE[:0]] * 2, MARK)
+    assert not list((tmp_path / "none").iterdir())
 
 
 def test_attention_maps_are_dark_where_the_weight_is():
