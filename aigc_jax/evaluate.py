@@ -111,6 +111,8 @@ def evaluated(workdir: pathlib.Path, flags: argparse.Namespace) -> None:
 def evaluate(workdir: pathlib.Path, flags: argparse.Namespace) -> dict[str, Any]:
     """Measures one run and writes `evaluation/metrics.json`; returns what it holds.
 
+    It is written after each task, with those that remain.
+
     Raises:
       ValueError: for a run, data or options that do not go together, before anything is drawn.
     """
@@ -147,10 +149,14 @@ def evaluate(workdir: pathlib.Path, flags: argparse.Namespace) -> dict[str, Any]
     state = state.replace(ema={}) if flags.noema else state
     subject = plan.Subject(run, state, dataset, workdir, mesh, flags)
     bar, found = progress.Bar(), results.nothing()
-    for task in bar.over(plan.tasks(subject, bar.say)):
+    planned = plan.tasks(subject, bar.say)
+    remaining = [title for title, _ in planned]
+    for task in bar.over(planned):
+        written = len(found.figures)
         task(found)
-    about = _about(subject, record, time.perf_counter() - began)
-    results.write(workdir / "evaluation", found, about)
+        del remaining[0]
+        about = _about(subject, record, time.perf_counter() - began) | {"remaining": remaining}
+        results.write(workdir / "evaluation", found, about, written)
     return results.read(workdir)
 
 

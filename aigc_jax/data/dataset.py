@@ -45,6 +45,9 @@ class Dataset(NamedTuple):
     train: Split
     eval: Split  # the split that `info.eval_split` names
     tokenizer: Any = None  # of tokens, `tokenizers.Tokenizer`; without one they are shown as ids
+    # What is known of how its examples came about, from which an evaluation counts modes:
+    mixture: Any = None  # the Gaussians that points were drawn from, a `points.Mixture`
+    digits: Any = None  # the Dataset of the single digits that are the channels of its images
 
 
 def rows(arrays: Mapping[str, Any], indices: Any) -> dict[str, Any]:

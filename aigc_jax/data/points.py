@@ -72,7 +72,7 @@ def load(config: Mapping[str, Any], tokenizer: Any = None) -> Dataset:
         drawn = draw(mixture, SIZES[name], np.random.default_rng([SEED, stream]))
         kept = {key: array[: info.sizes[name]] for key, array in drawn.items()}
         splits.append(Split(info.sizes[name], kept, rows))
-    return Dataset(info, *splits)
+    return Dataset(info, *splits, mixture=mixture)
 
 
 def draw(mixture: Mixture, count: int, rng: np.random.Generator) -> dict[str, np.ndarray]:

@@ -61,7 +61,7 @@ def load(config: Mapping[str, Any], tokenizer: Any = None) -> Dataset:
         triples = rng.integers(digits.length, size=(SIZES[name], 3), dtype=np.int32)
         length = info.sizes[name]
         splits.append(Split(length, {**digits.arrays, "triples": triples[:length]}, stacks))
-    return Dataset(info, *splits)
+    return Dataset(info, *splits, digits=mnist)
 
 
 def stacks(arrays: Mapping[str, Any], indices: Any) -> dict[str, Any]:

@@ -1,12 +1,12 @@
 """Generated four-voice music beside Bach's: accuracy, part-writing, copies, pictures and sound."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from aigc_jax.data import music as notation
 from aigc_jax.data.dataset import Dataset, Split
-from aigc_jax.evaluation.results import Figure, Findings, Metric, measured
+from aigc_jax.evaluation.results import Figure, Findings, Metric, attempt, floors_of, measured
 from aigc_jax.media import music as pictures
 from aigc_jax.metrics import music as rules
 
@@ -20,39 +20,50 @@ RULES = {
 }
 
 
-def add(
-    found: Findings,
-    dataset: Dataset,
-    drawn: Sequence[np.ndarray],
-    nll: float,
-    score_notes: Callable[[], dict[str, tuple[float, int]]],
+def add_nll(found: Findings, dataset: Dataset, nll: float) -> None:
+    """Adds the loss of a frame of the test split, from the nats per token."""
+    frames = sum(map(len, notation.pieces_of(dataset.eval.arrays["tokens"])))
+    words = "nll of a frame's four notes; the whole test split, each note predicted once"
+    metric = Metric(4 * nll, frames, words, {}, "lower", "nats/frame")
+    measured(found, "nll_per_frame", lambda: metric)
+
+
+def add_accuracies(
+    found: Findings, scored: Iterable[tuple[Mapping[str, np.ndarray], np.ndarray]]
 ) -> None:
-    """Adds what is measured of music to `found`.
+    """Adds how often the likeliest note is right; arguments as in `accuracies`."""
+    for name, (share, count) in accuracies(scored).items():
+        which = "notes that differ from the frame before" if "changes" in name else "notes"
+        words = f"the likeliest token is right, over {count:,} {which} of the test split"
+        metric = Metric(share, count, words, {}, "higher")
+        measured(found, name, lambda metric=metric: metric)
+
+
+def add_samples(
+    found: Findings, dataset: Dataset, drawn: Sequence[np.ndarray], drawn_as: str = ""
+) -> None:
+    """Adds what is measured of samples beside Bach's own music.
 
     Args:
       found: gets it.
       dataset: the chorales, prepared.
       drawn: ids of the samples.
-      nll: nats per token of the test split.
-      score_notes: -> {"accuracy": (share, of how many), ...}, see `accuracies`.
+      drawn_as: how they are drawn, in words.
     """
     made = [piece for row in drawn for piece in notation.pieces_of(row)[:1]]
     real = notation.pieces_of(dataset.eval.arrays["tokens"])
-    words = "nll of a frame's four notes; the whole test split, each note predicted once"
-    frames = sum(map(len, real))
-    found.metrics["nll_per_frame"] = Metric(4 * nll, frames, words, {}, "lower", "nats/frame")
-    for name, (share, count) in score_notes().items():
-        which = "notes that differ from the frame before" if "changes" in name else "notes"
-        words = f"the likeliest token is right, over {count:,} {which} of the test split"
-        found.metrics[name] = Metric(share, count, words, {}, "higher")
-    size = f"{len(made)} samples of {len(made[0])} frames"
+    size = f"{len(made)} samples of {len(made[0])} frames{drawn_as}"
     for name, (rule, words) in RULES.items():
-        metric = lambda rule=rule, words=words: Metric(
-            rule(made), len(made), f"{words}; {size}", {"real test": rule(real)}, "real test"
-        )
-        measured(found, name, metric)
-    _copies(found, dataset.train, made, real, size)
-    _figures(found, made, real)
+
+        def measure(name=name, rule=rule, words=words) -> Metric:
+            value = rule(made)
+            below = floors_of(found, name, {"real test": lambda: rule(real)})
+            return Metric(value, len(made), f"{words}; {size}", below, "real test")
+
+        measured(found, name, measure)
+    copies = lambda: _copies(found, dataset.train, made, real, size)
+    attempt(found, "longest_copied_run", copies)
+    attempt(found, "pieces (figures)", lambda: _figures(found, made, real))
 
 
 def accuracies(

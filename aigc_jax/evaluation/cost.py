@@ -8,30 +8,34 @@ from collections.abc import Callable
 import jax
 
 from aigc_jax import build, core, describe, samples
-from aigc_jax.evaluation.results import Findings, Metric, nothing
+from aigc_jax.evaluation.results import Findings, Metric, attempt, measured
 from aigc_jax.evaluation.runs import rows_of
 
 IMAGES, TEXTS = 128, 16  # samples that the rate is measured on
 
 
-def findings(
-    run: build.Run, state: core.State, tokenizer: object, workdir: pathlib.Path, seed: int
-) -> Findings:
+def add(
+    found: Findings,
+    run: build.Run,
+    state: core.State,
+    tokenizer: object,
+    workdir: pathlib.Path,
+    seed: int,
+) -> None:
     """Costs of a run as it was trained, and of its sampler on this machine."""
-    found = nothing()
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    found.metrics["parameters"] = Metric(parameters, 1, "of all networks")
+    measured(found, "flops_per_example", lambda: _flops(run))
+    batches = f"batches of {run.config['batch_size']:,}"
+    attempt(found, "training_speed", lambda: found.metrics.update(_trained(workdir, batches)))
+    sampled = lambda: found.metrics.update(_sampled(run, state, tokenizer, seed))
+    attempt(found, "sampling_speed", sampled)
+
+
+def _flops(run: build.Run) -> Metric:
     counted, examples = describe.update_flops(run)
-    batch = run.config["batch_size"]
     text = f"of one update of {examples:,} examples, from its lowered operations, loops unrolled"
-    found.metrics.update(
-        {
-            "parameters": Metric(parameters, 1, "of all networks"),
-            "flops_per_example": Metric(counted.total / examples, examples, text, unit="FLOP"),
-            **_trained(workdir, f"batches of {batch:,}"),
-            **_sampled(run, state, tokenizer, seed),
-        }
-    )
-    return found
+    return Metric(counted.total / examples, examples, text, unit="FLOP")
 
 
 def _trained(workdir: pathlib.Path, batch: str) -> dict[str, Metric]:

@@ -110,6 +110,21 @@ def blocks(split: Split, indices: np.ndarray) -> Iterator[dict[str, np.ndarray]]
         yield examples(split, indices[start : start + step])
 
 
+def coordinates() -> Judge:
+    """What points are compared by: where they are."""
+    flat = lambda images: np.asarray(images, np.float32).reshape(len(images), -1)
+    return Judge("their coordinates", lambda images: (flat(images), None))
+
+
+def compared_rows(split: Split, count: int, start: int = 0) -> np.ndarray:
+    """Rows i32 [count] of a split in a fixed order, which no seed of a run changes.
+
+    They begin at place `start` of that order, and start anew where all have been taken.
+    """
+    order = np.random.default_rng(0).permutation(split.length)
+    return order[np.arange(start, start + count) % split.length]
+
+
 def everything(split: Split) -> dict[str, np.ndarray]:
     """All raw examples of a split."""
     return examples(split, np.arange(split.length))
@@ -118,6 +133,11 @@ def everything(split: Split) -> dict[str, np.ndarray]:
 def examples(split: Split, indices: np.ndarray) -> dict[str, np.ndarray]:
     """The raw examples of some indices [N]."""
     return {k: np.asarray(v) for k, v in pipeline.examples(split, indices).items()}
+
+
+def labels(split: Split, indices: np.ndarray) -> np.ndarray:
+    """The labels i32 [N] of some indices."""
+    return np.concatenate([batch["label"] for batch in blocks(split, indices)]).astype(np.int32)
 
 
 def _inception(path: str) -> Judge:

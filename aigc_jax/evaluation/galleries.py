@@ -7,7 +7,7 @@ from aigc_jax import build, core, seeds
 from aigc_jax.data.dataset import Split
 from aigc_jax.evaluation import features
 from aigc_jax.evaluation.results import Figure
-from aigc_jax.media import images
+from aigc_jax.media import images, points
 from aigc_jax.metrics import neighbours
 
 SHOWN = 100
@@ -20,7 +20,7 @@ PATHS, STOPS = 6, 12
 def grid(made: np.ndarray) -> Figure:
     """The first samples, nothing chosen."""
     text = f"The first {min(SHOWN, len(made))} samples of the seed; nothing is chosen."
-    return Figure("samples", "Samples", text, images.grid(made[:SHOWN]))
+    return Figure("samples", "Samples", text, points.overview(made[:SHOWN]))
 
 
 def by_class(made: np.ndarray, classes: np.ndarray, num_classes: int) -> Figure:

@@ -10,7 +10,15 @@ from aigc_jax import build, core, feed
 from aigc_jax import samples as drawing
 from aigc_jax.data.dataset import Dataset, Split
 from aigc_jax.evaluation import chorales
-from aigc_jax.evaluation.results import Figure, Findings, Metric, measured, nothing
+from aigc_jax.evaluation.results import (
+    Figure,
+    Findings,
+    Metric,
+    attempt,
+    floors_of,
+    measured,
+    nothing,
+)
 from aigc_jax.media import heatmaps
 from aigc_jax.metrics import text as metrics
 
@@ -34,6 +42,7 @@ def findings(
     *,
     seed: int,
     samples: int = 16,
+    drawn_as: str = "",
     say: Callable[[str], None],
 ) -> Findings:
     """Likelihoods, samples beside real data, and attention maps of a run on text or music.
@@ -44,25 +53,54 @@ def findings(
       dataset: its data, with its tokenizer.
       seed: of the samples.
       samples: how many are drawn.
+      drawn_as: how they are drawn, in words.
       say: gets what is being done.
     """
-    found, split = nothing(), dataset.info.eval_split
-    say(f"the {split} split, every token once")
+    found = nothing()
+    say(f"the {dataset.info.eval_split} split, every token once")
+    attempt(found, "nll", lambda: _scores(found, run, state, dataset, seed))
+    say(f"{samples} samples")
+    attempt(found, "samples", lambda: _samples(found, run, state, dataset, samples, seed, drawn_as))
+    if "attention" in run.algorithm.heads:
+        add = lambda: found.figures.append(_attention(run, state, dataset, seed))
+        attempt(found, "attention (figure)", add)
+    return found
+
+
+def _scores(
+    found: Findings, run: build.Run, state: core.State, dataset: Dataset, seed: int
+) -> None:
+    """What is measured of held-out data."""
     scored = score(run, state, dataset.eval)
     _likelihoods(found, dataset, scored)
-    say(f"{samples} samples")
-    drawn = draw(run, state, dataset.tokenizer, samples, seed)
-    if dataset.tokenizer.name == "music":
-        logits = drawing.head_of(run.algorithm, "logits", seed)
-        score_notes = lambda: chorales.accuracies(
-            (batch, logits(state, batch)["logits"]) for batch in batches(run, dataset.eval)
-        )
-        chorales.add(found, dataset, drawn, scored.nats / len(scored.tokens), score_notes)
+    if is_music(dataset):
+        chorales.add_nll(found, dataset, scored.nats / len(scored.tokens))
+        if "logits" in run.algorithm.heads:
+            logits = drawing.head_of(run.algorithm, "logits", seed)
+            pairs = ((b, logits(state, b)["logits"]) for b in batches(run, dataset.eval))
+            attempt(found, "accuracy", lambda: chorales.add_accuracies(found, pairs))
+
+
+def _samples(
+    found: Findings,
+    run: build.Run,
+    state: core.State,
+    dataset: Dataset,
+    num: int,
+    seed: int,
+    drawn_as: str,
+) -> None:
+    """What is measured of samples, beside held-out data."""
+    drawn = draw(run, state, dataset.tokenizer, num, seed)
+    if is_music(dataset):
+        chorales.add_samples(found, dataset, drawn, drawn_as)
     else:
-        _texts(found, dataset, drawn, scored.tokens)
-    if "attention" in run.algorithm.heads:
-        found.figures.append(_attention(run, state, dataset, seed))
-    return found
+        _texts(found, dataset, drawn, _counted(run, dataset.eval), drawn_as)
+
+
+def is_music(dataset: Dataset) -> bool:
+    """Whether tokens are notes of four voices."""
+    return dataset.tokenizer.name == "music"
 
 
 def batches(run: build.Run, split: Split) -> Iterator[dict[str, np.ndarray]]:
@@ -84,11 +122,14 @@ def score(run: build.Run, state: core.State, split: Split) -> Scored:
         values = run.algorithm.eval(core.averaged(state), batch, core.stream(0, core.EVAL))
         return (values["nll"] * batch["mask"].sum(axis=-1)).sum()
 
-    nats, tokens = 0.0, []
-    for batch in batches(run, split):
-        nats += float(total(state, batch))
-        tokens.append(batch["tokens"][:, 1:][batch["mask"] > 0])
-    return Scored(nats, np.concatenate(tokens))
+    nats = sum(float(total(state, batch)) for batch in batches(run, split))
+    return Scored(nats, _counted(run, split))
+
+
+def _counted(run: build.Run, split: Split) -> np.ndarray:
+    """The counted tokens of a split in order, i32 [N]."""
+    found = [batch["tokens"][:, 1:][batch["mask"] > 0] for batch in batches(run, split)]
+    return np.concatenate(found)
 
 
 def draw(
@@ -113,7 +154,7 @@ def _likelihoods(found: Findings, dataset: Dataset, scored: Scored) -> None:
     )
     add("nll", lambda: nll, whole, "nats/token")
     add("perplexity", lambda: metrics.perplexity(nll), f"exp(nll); {whole}", "")
-    if dataset.tokenizer.name in ("music", "ids"):
+    if is_music(dataset) or dataset.tokenizer.name == "ids":
         return
     text = dataset.tokenizer.decode(scored.tokens)
     byte = dataset.tokenizer.name == "byte"
@@ -125,21 +166,27 @@ def _likelihoods(found: Findings, dataset: Dataset, scored: Scored) -> None:
 
 
 def _texts(
-    found: Findings, dataset: Dataset, drawn: list[np.ndarray], held_out: np.ndarray
+    found: Findings,
+    dataset: Dataset,
+    drawn: list[np.ndarray],
+    held_out: np.ndarray,
+    drawn_as: str = "",
 ) -> None:
     """How varied samples are and what they copy, beside as much held-out text."""
     decode, split = dataset.tokenizer.decode, dataset.info.eval_split
     made = [decode(row) for row in drawn]
     starts = np.linspace(0, max(len(held_out) - TOKENS, 0), len(drawn)).astype(int)
     real = [decode(held_out[start : start + TOKENS]) for start in starts]
-    size, floor_name = f"{len(made)} samples of {len(drawn[0])} tokens", f"real {split}"
+    size, floor_name = f"{len(made)} samples of {len(drawn[0])} tokens{drawn_as}", f"real {split}"
     for n in (1, 2, 3):
-        count = lambda texts, n=n: metrics.distinct_n([text.split() for text in texts], n)
-        words = f"different {n}-grams of words over all of them; {size}"
-        metric = lambda n=n, count=count, words=words: Metric(
-            count(made), len(made), words, {floor_name: count(real)}, floor_name
-        )
-        measured(found, f"distinct_{n}", metric)
+
+        def distinct(n=n) -> Metric:
+            count = lambda texts: metrics.distinct_n([text.split() for text in texts], n)
+            words, value = f"different {n}-grams of words over all of them; {size}", count(made)
+            below = floors_of(found, f"distinct_{n}", {floor_name: lambda: count(real)})
+            return Metric(value, len(made), words, below, floor_name)
+
+        measured(found, f"distinct_{n}", distinct)
     shown = "\n\n".join(f"--- {i} ---\n{text}" for i, text in enumerate(made[:SHOWN]))
     caption = f"{SHOWN} of {size}, from the start token, unprompted."
     found.figures.append(Figure("texts", "Samples", caption, text=shown))
@@ -164,7 +211,9 @@ def _copied(
         raise ValueError("needs the training tokens in memory, as an array named tokens")
     corpus = decode(np.ravel(arrays["tokens"]))
     length, copied = metrics.longest_copy([decode(row) for row in drawn], corpus)
-    floor, _ = metrics.longest_copy([decode(row) for row in held], corpus)
+    named = f"real {split}"
+    longest = lambda: float(metrics.longest_copy([decode(row) for row in held], corpus)[0])
+    below = floors_of(found, "longest_copy", {named: longest})
     if dataset.tokenizer.name == "ids":
         unit, copied = "tokens", dataset.tokenizer.decode([ord(token) for token in copied])
     else:
@@ -172,8 +221,7 @@ def _copied(
     caption = f"The {length} {unit} in a row of {size} that stand in the training text."
     found.figures.append(Figure("longest_copy", "Longest copy", caption, text=copied))
     words = f"the longest part of a sample that stands in the training text; {size}"
-    named = f"real {split}"
-    return Metric(float(length), len(drawn), words, {named: float(floor)}, named, unit)
+    return Metric(float(length), len(drawn), words, below, named, unit)
 
 
 def _decode_of(dataset: Dataset) -> Callable[[np.ndarray], str]:

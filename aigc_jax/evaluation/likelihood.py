@@ -14,7 +14,7 @@ import numpy as np
 from aigc_jax import build, core, samples
 from aigc_jax.data.dataset import Dataset
 from aigc_jax.evaluation import latents, weights
-from aigc_jax.evaluation.results import Findings, Metric, measured, nothing
+from aigc_jax.evaluation.results import Findings, Metric, attempt, measured, nothing
 from aigc_jax.evaluation.weights import Weighed
 from aigc_jax.metrics import likelihood, pictures
 
@@ -55,17 +55,19 @@ def findings(
         raise ValueError(
             f"Algorithm.law = {run.algorithm.law!r}: accepted are {', '.join(weights.LAWS)}"
         )
-    found, kl = nothing(), None
-    try:
+    found, kl = nothing(), []
+
+    def weighed() -> None:
         weighed = weights.weigh(run, state, dataset, iw_samples, limit, seed, say)
-    except ValueError as reason:  # of one image that is not finite, of all
-        found.refused["iw_bound"] = str(reason)
-    else:
-        kl = None if weighed.kl is None else weighed.kl.mean(0)
         for name, measure in _bounds(run, weighed, iw_samples).items():
             measured(found, name, measure)
+        kl.extend([] if weighed.kl is None else [weighed.kl.mean(0)])
+
+    attempt(found, "iw_bound", weighed)
     if "reconstruct" in run.algorithm.heads:
-        _rebuilt(found, run, state, dataset, min(limit or MOST_REBUILT, MOST_REBUILT), seed, kl)
+        most = min(limit or MOST_REBUILT, MOST_REBUILT)
+        rebuilt = lambda: _rebuilt(found, run, state, dataset, most, seed, kl[0] if kl else None)
+        attempt(found, "reconstructions", rebuilt)
     return found
 
 
@@ -83,11 +85,13 @@ def _rebuilt(
     for name, measure in _reconstructions(run, rebuilt.errors).items():
         measured(found, name, measure)
     shown = latents.Shown(run, state, seed, *rebuilt[:3])
-    found.figures.append(latents.reconstructions(shown))
+    figures = {"reconstructions": lambda: latents.reconstructions(shown)}
     if {"encode", "decode"} <= run.algorithm.heads.keys():
         if kl is not None:
-            found.figures.append(latents.traversals(shown, kl))
-        found.figures.append(latents.paths(shown))
+            figures["traversals"] = lambda: latents.traversals(shown, kl)
+        figures["paths"] = lambda: latents.paths(shown)
+    for name, make in figures.items():
+        attempt(found, f"{name} (figure)", lambda make=make: found.figures.append(make()))
 
 
 class Rebuilt(NamedTuple):

@@ -2,18 +2,27 @@
 
 import argparse
 import pathlib
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from aigc_jax import build, core, parallel, samples
-from aigc_jax.data import points as mixtures
-from aigc_jax.data import stacked as stacks
 from aigc_jax.data.dataset import Dataset
-from aigc_jax.evaluation import cost, features, images, language, likelihood, points, stacked
-from aigc_jax.evaluation.results import Findings, extend
+from aigc_jax.evaluation import (
+    averages,
+    cost,
+    features,
+    images,
+    language,
+    likelihood,
+    points,
+    stacked,
+)
+from aigc_jax.evaluation.results import Findings, attempt, extend, nothing, reason_of
+from aigc_jax.evaluation.study import Study, count_of
 
 BATCH = 128  # images drawn at a time
 Task = tuple[str, Callable[[Findings], None]]
@@ -33,21 +42,69 @@ class Subject(NamedTuple):
 def tasks(subject: Subject, say: Callable[[str], None]) -> list[Task]:
     """(what it is, (findings so far) -> None) in the order of the report.
 
+    A task that fails refuses what it would have found, see `results.attempt`, and raises nothing.
+
     Raises:
       ValueError: for flags that do not go with the run.
     """
-    batch, heads = subject.run.example.batch, subject.run.algorithm.heads
+    batch, given = subject.run.example.batch, _outputs(subject)
     planned: list[Task] = []
-    if "tokens" in batch:
+    predicts = "tokens" in batch and "nll" in given["eval"]
+    weighs = "image" in batch and "log_weights" in subject.run.algorithm.heads
+    if predicts:
         planned.append(("language", _adds(lambda: _language(subject, say))))
-    elif subject.dataset.info.name in mixtures.SETS:
-        planned.append(("modes", _adds(lambda: _points(subject))))
-    elif "image" in batch:
-        say("training the classifier, or reading it")
-        planned += _of_images(subject)
-    if "log_weights" in heads:
+    if "image" in batch and given["sample"].get("image") == batch["image"].shape[1:]:
+        planned += _of_images(subject, say)
+    elif not predicts:
+        reason = given["sample"].get("refused") or (
+            f"the sampler gives {_listed(given['sample'])}; what the data hold is "
+            f"{_listed({name: value.shape[1:] for name, value in batch.items()})}, and samples are "
+            "compared with images or tokens of the same shape"
+        )
+        planned.append(("samples", lambda found: found.refused.update(samples=reason)))
+    if weighs:
         planned.append(("likelihood", _adds(lambda: _likelihood(subject, say))))
-    return [*planned, ("cost", _adds(lambda: _cost(subject)))]
+    if not predicts and not weighs:
+        mean = lambda: averages.findings(subject.run, subject.state, subject.dataset)
+        planned.append(("averages", _adds(mean)))
+    planned.append(("cost", lambda found: _cost(subject, found)))
+    return [(title, _alone(title, task)) for title, task in planned]
+
+
+def _outputs(subject: Subject) -> dict[str, dict[str, Any]]:
+    """{"eval" and "sample": {name: shape of one}} of what they give; nothing is computed.
+
+    Of what fails there is the reason, {"refused": ...}.
+    """
+    run, state, found = subject.run, core.averaged(subject.state), nothing()
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 2))
+
+    def drawn() -> Any:
+        options = samples.check_options(run.algorithm, run.config["sampling"])
+        cond = samples.unprompted(run.algorithm, run.info, subject.dataset.tokenizer, 2)
+        return jax.eval_shape(partial(run.algorithm.sample, **options), state, keys, cond)
+
+    calls = {
+        "eval": lambda: jax.eval_shape(run.algorithm.eval, state, run.example.batch, key),
+        "sample": drawn,
+    }
+    given: dict[str, dict[str, Any]] = {}
+    for name, call in calls.items():
+        keep = lambda name=name, call=call: given.update(
+            {name: {k: value.shape[1:] for k, value in call().items()}}
+        )
+        attempt(found, name, keep)
+    return {name: given.get(name, {"refused": found.refused.get(name)}) for name in calls}
+
+
+def _listed(shapes: Mapping[str, tuple]) -> str:
+    return ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items()) or "nothing"
+
+
+def _alone(title: str, task: Callable[[Findings], None]) -> Callable[[Findings], None]:
+    """The task, which refuses what it fails at."""
+    return lambda found: attempt(found, title, lambda: task(found))
 
 
 def _adds(part: Callable[[], Findings]) -> Callable[[Findings], None]:
@@ -61,11 +118,6 @@ def _language(subject: Subject, say: Callable) -> Findings:
     )
 
 
-def _points(subject: Subject) -> Findings:
-    test = features.everything(subject.dataset.eval)["image"]
-    return points.findings(subject.dataset.info.name, _images_of(subject), test)
-
-
 def _likelihood(subject: Subject, say: Callable) -> Findings:
     return likelihood.findings(
         subject.run,
@@ -77,22 +129,27 @@ def _likelihood(subject: Subject, say: Callable) -> Findings:
     )
 
 
-def _cost(subject: Subject) -> Findings:
+def _cost(subject: Subject, found: Findings) -> None:
     tokenizer, seed = subject.dataset.tokenizer, subject.flags.seed
-    return cost.findings(subject.run, subject.state, tokenizer, subject.workdir, seed)
+    cost.add(found, subject.run, subject.state, tokenizer, subject.workdir, seed)
 
 
-def _of_images(subject: Subject) -> list[Task]:
+def _of_images(subject: Subject, say: Callable) -> list[Task]:
+    """Comparisons, and modes where the data's are known: of points only these, as they say more."""
+    data, folder, draw = subject.dataset, _data_dir(subject), _images_of(subject)
+    if data.mixture is not None:
+        test = lambda: features.everything(data.eval)["image"]
+        return [("modes", _adds(lambda: points.findings(data.mixture, draw, test())))]
+    say("training the classifier, or reading it")
     judge, refusal = _judge(subject)
-    count = images.count_of(subject.dataset, subject.flags.samples)
-    study = images.Study(
-        *(subject.run, subject.state, subject.dataset, judge, refusal, count),
+    count = count_of(data, subject.flags.samples)
+    study = Study(
+        *(subject.run, subject.state, data, judge, refusal, count),
         *(subject.flags.seed, drawer(subject), {}),
     )
     planned = list(images.tasks(study))
-    if subject.dataset.info.name == stacks.NAME:
-        folder, draw = _data_dir(subject), _images_of(subject)
-        modes = lambda: stacked.findings(subject.dataset, folder, draw)
+    if data.digits is not None:
+        modes = lambda: stacked.findings(data, folder, draw)
         planned.insert(0, ("modes of 26,000 samples", _adds(modes)))
     return planned
 
@@ -102,11 +159,13 @@ def _judge(subject: Subject) -> tuple[features.Judge | None, str]:
     flags, folder = subject.flags, _data_dir(subject)
     if flags.features or flags.inception_weights:
         return features.chosen(flags.features, flags.inception_weights), ""
-    make = stacked.judge if subject.dataset.info.name == stacks.NAME else features.trained
+    if subject.run.info.shapes["image"][:2] == (1, 1):
+        return features.coordinates(), ""
+    make = features.trained if subject.dataset.digits is None else stacked.judge
     try:
         return make(subject.dataset, folder), ""
-    except ValueError as reason:
-        return None, str(reason)
+    except Exception as error:  # of whatever data: what needs no judge is measured all the same
+        return None, reason_of(error)
 
 
 def _data_dir(subject: Subject) -> str:
@@ -115,10 +174,16 @@ def _data_dir(subject: Subject) -> str:
 
 
 def _images_of(subject: Subject) -> Callable[[int], np.ndarray]:
-    """number -> so many unprompted samples f32 [N, H, W, C]."""
-    run, draw = subject.run, drawer(subject)
-    blank = lambda num: samples.unprompted(run.algorithm, run.info, None, num)
-    return lambda num: np.asarray(draw(num, blank(num))["image"], np.float32)
+    """number -> so many samples f32 [N, H, W, C], with the labels of as many training examples."""
+    train, draw = subject.dataset.train, drawer(subject)
+
+    def images_of(num: int) -> np.ndarray:
+        cond = {}
+        if "label" in subject.run.algorithm.conditions:
+            cond = {"label": features.labels(train, features.compared_rows(train, num))}
+        return np.asarray(draw(num, cond)["image"], np.float32)
+
+    return images_of
 
 
 def drawer(subject: Subject) -> Callable:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from aigc_jax.data import points as mixtures
+from aigc_jax.data.points import Mixture
 from aigc_jax.evaluation.results import Figure, Findings, Metric, nothing
 from aigc_jax.media import points as pictures
 from aigc_jax.metrics import modes
@@ -12,15 +12,17 @@ from aigc_jax.metrics import modes
 SAMPLES = 2500  # of PacGAN's protocol
 
 
-def findings(name: str, draw: Callable[[int], np.ndarray], test: np.ndarray) -> Findings:
-    """What 2,500 samples cover of a mixture of `data.points`, beside what real points do.
+def findings(
+    mixture: Mixture, draw: Callable[[int], np.ndarray], test: np.ndarray, drawn: str = ""
+) -> Findings:
+    """What 2,500 samples cover of a mixture of Gaussians, beside what real points do.
 
     Args:
-      name: of the set.
+      mixture: the Gaussians that the data were drawn from.
       draw: number of samples -> points [N, 1, 1, 2], scaled as the data.
-      test: real points [M, 1, 1, 2], M at least 2,500.
+      test: real points [M, 1, 1, 2]; fewer than 2,500 are a floor of as many.
+      drawn: how the samples are drawn, in words.
     """
-    mixture = mixtures.SETS[name]()
     made = draw(SAMPLES)
     values, floors = (
         modes.gaussian_modes(batch.reshape(-1, 2) * mixture.scale, mixture.means, mixture.deviation)
@@ -46,7 +48,7 @@ def findings(name: str, draw: Callable[[int], np.ndarray], test: np.ndarray) -> 
         found.metrics[metric] = Metric(
             float(getattr(values, field)),
             SAMPLES,
-            f"{text}; {spread}; {SAMPLES:,} samples",
+            f"{text}; {spread}; {SAMPLES:,} samples{drawn}",
             {"test": float(getattr(floors, field))},
             better,
             unit,

@@ -5,31 +5,15 @@ from collections.abc import Callable
 
 import numpy as np
 
-from aigc_jax.data.dataset import Dataset, Split, rows
+from aigc_jax.data.dataset import Dataset
 from aigc_jax.evaluation import features
 from aigc_jax.evaluation.results import Findings, Metric, nothing
 from aigc_jax.metrics import modes
 
 
-def digits(dataset: Dataset) -> Dataset:
-    """The single digits that a stacked data set is made of."""
-    height, width, _ = dataset.info.shapes["image"]
-    splits = [
-        Split(len(split.arrays["image"]), {k: split.arrays[k] for k in ("image", "label")}, rows)
-        for split in (dataset.train, dataset.eval)
-    ]
-    info = dataset.info._replace(
-        name="mnist",
-        sizes={"train": splits[0].length, "test": splits[1].length},
-        shapes={"image": (height, width, 1), "label": ()},
-        num_classes=10,
-    )
-    return Dataset(info, *splits)
-
-
 def judge(dataset: Dataset, data_dir: str | os.PathLike) -> features.Judge:
     """Features of the three channels beside each other, by a classifier of single digits."""
-    single = features.trained(digits(dataset), data_dir)
+    single = features.trained(dataset.digits, data_dir)
 
     def apply(images: np.ndarray) -> tuple[np.ndarray, None]:
         found = [single.apply(images[..., c : c + 1])[0] for c in range(images.shape[-1])]
@@ -38,17 +22,19 @@ def judge(dataset: Dataset, data_dir: str | os.PathLike) -> features.Judge:
     return features.Judge(f"{single.name}, of each channel", apply, accuracy=single.accuracy)
 
 
-def findings(dataset: Dataset, data_dir: str | os.PathLike, draw: Callable) -> Findings:
+def findings(
+    dataset: Dataset, data_dir: str | os.PathLike, draw: Callable, drawn: str = ""
+) -> Findings:
     """Modes and their KL divergence from uniform at exactly 26,000 samples.
 
-    `draw` maps a number to that many samples f32 [N, H, W, 3].
+    `draw` maps a number to that many samples f32 [N, H, W, 3]; `drawn` says how, in words.
     """
-    single = features.trained(digits(dataset), data_dir)
+    single = features.trained(dataset.digits, data_dir)
     made = draw(modes.STACKED_SAMPLES)
     channels = [single.apply(made[..., c : c + 1])[1].argmax(-1) for c in range(3)]
     values = modes.stacked_modes(np.stack(channels, axis=1).astype(np.int32))
     real = modes.stacked_modes(_true(dataset))
-    text = f"of 1,000, each channel classified by {single.name}"
+    text = f"of 1,000, each channel classified by {single.name}{drawn}"
     count, found = modes.STACKED_SAMPLES, nothing()
     found.metrics["modes"] = Metric(
         values.found, count, f"modes {text}", {"true labels": real.found}, "higher"

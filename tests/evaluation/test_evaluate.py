@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from aigc_jax import evaluate
+from aigc_jax.evaluation import plan, results
 from aigc_jax.metrics import classifier
 
 COST = {
@@ -161,3 +162,16 @@ def test_bad_input_is_named_before_any_work(trained, flags, said, capsys):
     error = capsys.readouterr().err
     assert error.splitlines()[-1].startswith("error: ")
     assert said in error
+
+
+def test_results_are_written_as_they_come(trained, monkeypatch):
+    def stop(found):
+        raise KeyboardInterrupt
+
+    one = lambda found: found.metrics.update(one=results.Metric(1.0, 1, "counted"))
+    monkeypatch.setattr(plan, "tasks", lambda *_: [("one", one), ("two", stop), ("three", one)])
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.main([f"--workdir={trained['gan']}", *FLAGS])
+    content = results.read(trained["gan"])
+    assert list(content["metrics"]) == ["one"]
+    assert content["remaining"] == ["two", "three"]

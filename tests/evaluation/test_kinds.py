@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aigc_jax.data import points as mixtures
-from aigc_jax.data.dataset import Dataset, Info, Split
+from aigc_jax.data.dataset import Dataset, Info, Split, rows
 from aigc_jax.data.stacked import stacks
 from aigc_jax.evaluation import features, points, stacked
 from aigc_jax.metrics import modes
@@ -18,7 +18,7 @@ def real_points(name, count):
 @pytest.mark.parametrize("name", ["ring", "grid"])
 def test_real_points_cover_every_mode(name):
     test = real_points(name, 5000)
-    found = points.findings(name, lambda num: test[-num:], test).metrics
+    found = points.findings(mixtures.SETS[name](), lambda num: test[-num:], test).metrics
     assert found["modes"].value == len(mixtures.SETS[name]().means)
     assert found["high_quality_share"].value > 0.98
     assert found["reverse_kl"].value < 0.02
@@ -28,7 +28,8 @@ def test_real_points_cover_every_mode(name):
 def test_half_of_the_modes_cost_log_two():
     test = real_points("ring", 5000)
     right = test[test[:, 0, 0, 0] > 0.1]  # three of the eight
-    found = points.findings("ring", lambda num: np.resize(right, (num, 1, 1, 2)), test).metrics
+    draw = lambda num: np.resize(right, (num, 1, 1, 2))
+    found = points.findings(mixtures.ring(), draw, test).metrics
     assert found["modes"].value == 3
     assert found["reverse_kl"].value == pytest.approx(np.log(8 / 3), abs=0.02)
 
@@ -46,14 +47,16 @@ def bars():
         for length in (30_000, 100)
     ]
     info = Info(
-        name="stacked_mnist",
+        name="bars",
         sizes={"train": 30_000, "test": 100},
         eval_split="test",
         shapes={"image": (10, 10, 3), "label": ()},
         dtypes={"image": "uint8", "label": "int32"},
         num_classes=1000,
     )
-    return Dataset(info, *splits)
+    single = [Split(400, arrays, rows)] * 2
+    about = info._replace(shapes={"image": (10, 10, 1), "label": ()}, num_classes=10)
+    return Dataset(info, *splits, digits=Dataset(about, *single))
 
 
 @pytest.fixture(scope="module")

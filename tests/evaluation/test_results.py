@@ -13,6 +13,10 @@ def refuse():
     raise ValueError("40 samples: needs at least 65")
 
 
+def stop():
+    raise KeyboardInterrupt
+
+
 def test_what_a_metric_refuses_is_kept_with_its_reason():
     found = results.nothing()
     results.measured(found, "frechet_distance", refuse)
@@ -25,9 +29,24 @@ def test_what_a_metric_refuses_is_kept_with_its_reason():
     }
 
 
-def test_other_errors_are_not_taken_for_refusals():
-    with pytest.raises(ZeroDivisionError):
-        results.measured(results.nothing(), "broken", lambda: 1 / 0)
+def test_other_errors_are_refusals_with_their_kind_and_place():
+    found = results.nothing()
+    results.measured(found, "broken", lambda: 1 / 0)
+    said = found.refused["broken"]
+    assert said.startswith("ZeroDivisionError: division by zero (test_results.py:")
+    with pytest.raises(KeyboardInterrupt):
+        results.measured(found, "stopped", stop)
+
+
+def test_a_floor_that_cannot_be_measured_costs_the_metric_nothing():
+    found = results.nothing()
+    below = results.floors_of(found, "psnr", {"test": lambda: 3.0, "train": refuse})
+    results.measured(found, "psnr", lambda: Metric(2.0, 3, "", below | {"other": math.nan}))
+    assert found.metrics["psnr"].floors == {"test": 3.0}
+    assert found.refused == {
+        "psnr, train": "40 samples: needs at least 65",
+        "psnr, other": "the result is nan",
+    }
 
 
 def test_findings_are_read_back_as_they_were_written(tmp_path):
