@@ -166,12 +166,16 @@ def load_data(
 
 def example_of(info: Info, batch_size: int) -> core.Example:
     """One prepared batch in the abstract, from the facts about a data set."""
-    raw = {
+    batch = jax.eval_shape(preprocess.normalise, raw_of(info, batch_size))
+    return core.Example(batch, info.num_classes, info.vocab)
+
+
+def raw_of(info: Info, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """One raw batch in the abstract."""
+    return {
         name: jax.ShapeDtypeStruct((batch_size, *shape), np.dtype(info.dtypes[name]))
         for name, shape in info.shapes.items()
     }
-    batch = jax.eval_shape(preprocess.normalise, raw)
-    return core.Example(batch, info.num_classes, info.vocab)
 
 
 def algorithm(
@@ -229,4 +233,5 @@ def run(config: Mapping[str, Any], info: Info, trust: Collection[str] | None = N
     checks.check_patterns(config, shapes.params)
     checks.check_metric(config, made, shapes, example)
     prepare = preprocess.prepare(config["augment"])
+    jax.eval_shape(prepare, jax.eval_shape(lambda: jax.random.key(0)), raw_of(info, 1))
     return Run(config, info, example, made, prepare, lambda key, raw: preprocess.normalise(raw))

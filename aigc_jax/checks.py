@@ -73,6 +73,11 @@ def _check_together(config: Mapping[str, Any]) -> None:
             )
     if config["keep_best_mode"] == "max" and not config["keep_best"]:  # "min" was the default once
         refuse("config.keep_best_mode = 'max': does nothing without keep_best")
+    if config["keep_every"] % config["save_every"]:
+        refuse(
+            f"config.keep_every = {config['keep_every']}: must be a multiple of config.save_every "
+            f"= {config['save_every']}, since others are not saved"
+        )
     if config["keep_best"] and config["save_every"] % config["eval_every"]:
         raise ValueError(
             f"config.save_every = {config['save_every']}: must be a multiple of config.eval_every "

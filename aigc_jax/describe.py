@@ -173,10 +173,7 @@ def update_flops(run: build.Run) -> tuple[flops.Flops, int]:
         run = build.run({**run.config, "parallel": "jit"}, run.info)
     state = jax.eval_shape(run.algorithm.init, _key())
     count = run.config["batch_size"] * run.algorithm.batches_per_step
-    raw = {
-        name: jax.ShapeDtypeStruct((count, *shape), np.dtype(run.info.dtypes[name]))
-        for name, shape in run.info.shapes.items()
-    }
+    raw = build.raw_of(run.info, count)
     return flops.of(core.advance(run.algorithm, run.prepare), state, raw, _key()), count
 
 

@@ -14,6 +14,14 @@ import jax.numpy as jnp
 from aigc_jax import kinds, ranges, refusals
 from aigc_jax.config import unknown
 
+# What networks are given from elsewhere, see `build.offered_by`.
+ELSEWHERE = {
+    "shape": "the data",
+    "num_classes": "the data and config.algorithm.conditional",
+    "dtype": "config.precision",
+    "axis_name": "config.parallel",
+}
+
 
 def find(name: str, modules: Any, key: str, trust: Collection[str] | None = None) -> Any:
     """The object `name` of `modules`, or of the user's own module as "module:name".
@@ -116,8 +124,9 @@ def check(
         found = find(section[option], modules, key, trust)
         declared = arguments_of(found, modules)
         _check_names(declared, arguments, key)
-        for name in arguments.keys() & section.keys():
-            refusals.refuse(f"{key}_args.{name} = {arguments[name]!r}: set {where}.{name} instead")
+        for name, value in arguments.items():
+            if place := ELSEWHERE.get(name, f"{where}.{name}" if name in section else None):
+                refusals.refuse(f"{key}_args.{name} = {value!r}: comes from {place}; leave it out")
         ranges.check(found, arguments, f"{key}_args", others)
         if not _is_network(found):  # what a network needs, data may have
             _check_given(found, declared, {"steps", *arguments}, key)
@@ -159,7 +168,11 @@ def _construct(found: Any, arguments: Mapping, offered: Mapping, key: str) -> An
         return functools.partial(found, **bound) if bound else found
     if offered.get("dtype") != jnp.float32 and "dtype" not in declared:
         raise ValueError(f"config.precision: {key} = {found.__name__} has no field dtype")
-    _check_fewer(arguments, offered, key)
+    if "vocab" in arguments and arguments["vocab"] < offered.get("vocab", 0):
+        refusals.refuse(
+            f"{key}_args.vocab = {arguments['vocab']!r}: must be at least the {offered['vocab']} "
+            "of the data"
+        )
     given = {k: v for k, v in offered.items() if k in declared}
     given |= {k: _hashable(v) for k, v in arguments.items()}
     _check_given(found, declared, given, key)
@@ -167,16 +180,6 @@ def _construct(found: Any, arguments: Mapping, offered: Mapping, key: str) -> An
         return found(**given)
     except ValueError as error:
         raise ValueError(f"{key} = {found.__name__!r}: {error}") from error
-
-
-def _check_fewer(arguments: Mapping, offered: Mapping, key: str) -> None:
-    """A network must know all tokens and classes that its data has."""
-    for name in ("vocab", "num_classes"):
-        if name in arguments and arguments[name] < offered.get(name, 0):
-            refusals.refuse(
-                f"{key}_args.{name} = {arguments[name]!r}: must be at least the {offered[name]} of "
-                "the data"
-            )
 
 
 def _check_given(found: Any, declared: Mapping, given: Collection[str], key: str) -> None:

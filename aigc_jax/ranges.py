@@ -42,6 +42,10 @@ class Range(NamedTuple):
         return f"{least} and {'below' if self.open_high else 'at most'} {self.high}"
 
 
+class Some(NamedTuple):
+    """A tuple that is not empty."""
+
+
 class Matters(NamedTuple):
     """The option does something only while another has one of `values`, or is set at all."""
 
@@ -146,6 +150,8 @@ def _faults(parameter: inspect.Parameter, value: Any, known: Mapping[str, Any]) 
     each = ", each" if isinstance(value, list | tuple) else ""
     yield from (fault + each for x in kinds.numbers(value) for fault in _outside(x, ranges))
     for rule in rules:
+        if isinstance(rule, Some) and not value:
+            yield "must not be empty"
         if isinstance(rule, Within):
             yield from _exceeding(rule, value, known)
         if isinstance(rule, Matters) and value != default:

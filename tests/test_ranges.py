@@ -187,7 +187,7 @@ REFUSED = [
     (
         "attention",
         ("algorithm.network_args.layers=0",),
-        "network_args.layers = 0: must be at least",
+        "network_args.layers = 0: must be from 1 to",
     ),
     (
         *("attention", ("algorithm.network=RnnLanguageModel", "algorithm.network_args.dim=0")),
@@ -205,6 +205,30 @@ REFUSED = [
     ),
     ("attention", ("data.context=0",), "config.data.context = 0: must be at least 1"),
     ("attention", ("data.vocab_size=99",), "vocab_size = 99: does nothing with tokenizer = 'auto'"),
+    (
+        "vae",
+        ("keep_every=3", "save_every=2"),
+        "config.keep_every = 3: must be a multiple of config.",
+    ),
+    (
+        "vae",
+        ("algorithm.encoder_args.latent_dim=3",),
+        "encoder_args.latent_dim = 3: comes from conf",
+    ),
+    (
+        "vae",
+        ("algorithm.decoder_args.num_classes=3",),
+        "decoder_args.num_classes = 3: comes from th",
+    ),
+    (
+        "vae",
+        ("algorithm.objective_args.beta=3",),
+        "objective_args.beta = 3.0: comes from config.alg",
+    ),
+    (
+        *("vae", ("algorithm.decoder=ConvDecoder", "algorithm.decoder_args.features=")),
+        "decoder_args.features = (): must not be empty",
+    ),
     ("vae", ("augment.flip=2",), "config.augment.flip = 2.0: must be from 0 to 1"),
     ("vae", ("augment.scale=1",), "config.augment.scale = 1.0: must be at least 0 and below 1"),
 ]
@@ -240,6 +264,32 @@ def test_phases_that_fit_are_taken():
     phases = (f"{rates}=wsd", f"{rates}_args.warmup=60", "steps=100")
     checked("vae", *phases, f"{rates}_args.decay=40")
     checked("vae", *phases, f"{rates}_args.decay=50", f"{rates}_args.steps=200")
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [
+        ("digits", "context", 3),
+        ("digits", "tokenizer", "char"),
+        ("digits", "transpose", 2),
+        ("grid", "image_size", 8),
+        ("stacked_mnist", "max_memory_gib", 2.0),
+        ("python_text", "image_size", 8),
+        ("python_text", "transpose", 2),
+        ("jsb_chorales", "tokenizer", "char"),
+    ],
+)
+def test_an_option_that_a_data_set_does_not_read_is_refused(name, option, value):
+    said = rf"config\.data\.{option} = {value!r}: does nothing with data\.name = '{name}'"
+    with pytest.raises(ValueError, match=said):
+        load.describe({"name": name, option: value})
+
+
+def test_a_picture_is_never_shifted_out_of_sight():
+    raw = FAMILIES["vae"] | {"augment": {"shift": 8}}
+    completed = build.complete(raw)
+    with pytest.raises(ValueError, match=r"config\.augment\.shift = 8: must be less than the 8"):
+        build.run(completed, build.describe_data(completed))
 
 
 def test_a_stored_run_with_a_value_that_is_refused_now_is_told_and_goes_on():

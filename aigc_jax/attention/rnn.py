@@ -14,7 +14,7 @@ from flax import linen as nn
 from aigc_jax.attention import cudnn_lstm
 from aigc_jax.attention.cells import CELLS, State, unroll
 from aigc_jax.layers.dense import Dense
-from aigc_jax.ranges import at_least, below
+from aigc_jax.ranges import at_least, below, between
 
 
 class Memory(NamedTuple):
@@ -71,7 +71,7 @@ class RnnLanguageModel(nn.Module):
 
     vocab: Annotated[int, at_least(1)]
     dim: Annotated[int, at_least(1)] = 128
-    layers: Annotated[int, at_least(1)] = 2
+    layers: Annotated[int, between(1, 1000)] = 2
     cell: str = "lstm"
     dropout: Annotated[float, below(1)] = 0.0
     dtype: Any = jnp.float32

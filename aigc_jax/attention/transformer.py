@@ -29,7 +29,7 @@ from aigc_jax.layers.attention import (
     enlarged,
 )
 from aigc_jax.layers.positions import SCHEMES
-from aigc_jax.ranges import at_least, below
+from aigc_jax.ranges import at_least, below, between
 
 
 class Memory(NamedTuple):
@@ -49,17 +49,22 @@ def check(model: "Transformer") -> None:
     for option in ("vocab", "context"):
         if (value := getattr(model, option)) < 1:
             raise ValueError(f"{option}={value} must be at least 1 (tokens come from text data)")
-    divisors = [n for n in range(1, model.dim + 1) if model.dim % n == 0]
-    if model.heads not in divisors:
-        raise ValueError(f"heads={model.heads} must divide dim={model.dim}: one of {divisors}")
-    groups = [n for n in range(1, model.heads + 1) if model.heads % n == 0]
-    if (model.kv_heads or model.heads) not in groups:
+    if model.heads < 1 or model.dim % model.heads:
+        known = _divisors(model.dim)
+        raise ValueError(f"heads={model.heads} must divide dim={model.dim}: one of {known}")
+    if model.heads % (model.kv_heads or model.heads):
+        known = _divisors(model.heads)
         raise ValueError(
-            f"kv_heads={model.kv_heads} must divide heads={model.heads}: one of {groups}"
+            f"kv_heads={model.kv_heads} must divide heads={model.heads}: one of {known}"
         )
     width = model.dim // model.heads
     if model.positions == "rope" and width % 2:
         raise ValueError(f"positions='rope' needs an even dim / heads, not {width}")
+
+
+def _divisors(number: int) -> list[int]:
+    """Those that are numbers of heads: up to 1024."""
+    return [n for n in range(1, min(number, 1024) + 1) if number % n == 0]
 
 
 class Transformer(nn.Module):
@@ -85,7 +90,7 @@ class Transformer(nn.Module):
     vocab: Annotated[int, at_least(1)]
     context: Annotated[int, at_least(1)]
     dim: Annotated[int, at_least(1)] = 128
-    layers: Annotated[int, at_least(1)] = 4
+    layers: Annotated[int, between(1, 1000)] = 4
     heads: Annotated[int, at_least(1)] = 4
     kv_heads: Annotated[int | None, at_least(1)] = None  # None: as many as heads
     positions: str = "learned"

@@ -1,6 +1,7 @@
 """The front door: a data set by its name or path."""
 
 import difflib
+import inspect
 import os
 import pathlib
 from collections.abc import Mapping
@@ -21,9 +22,18 @@ from aigc_jax.data import (
 )
 from aigc_jax.data.dataset import Dataset, Info
 from aigc_jax.ranges import above, at_least, between, only_with
+from aigc_jax.refusals import refuse
 
 TEXTS = ("python_text", "tiny_shakespeare")
 MUSIC = ("jsb_chorales",)
+# The options that each kind of set reads, beside its name and its folders.
+IMAGES = ("image_size", "channels", "limit", "max_memory_gib", "max_rejected")
+READ = {
+    text: ("context", "tokenizer", "vocab_size", "limit", "max_rejected"),
+    music: ("context", "transpose", "limit", "max_rejected"),
+    points: ("limit",),
+    stacked: ("image_size", "channels", "limit"),
+}
 
 
 def options(
@@ -70,6 +80,18 @@ def options(
     config["manual_dir"] = manual_dir or os.environ.get("AIGC_MANUAL_DIR")
     config["data_dir"] = data_dir or ".data"
     return config
+
+
+def _check_idle(config: Mapping[str, Any], known: Any) -> None:
+    """Options that the set of a config does not read must be at their defaults."""
+    read = READ.get(known, IMAGES)
+    for name, parameter in inspect.signature(options).parameters.items():
+        idle = name not in ("name", "manual_dir", "data_dir", *read)
+        if idle and config[name] != parameter.default:
+            refuse(
+                f"config.data.{name} = {config[name]!r}: does nothing with data.name = "
+                f"{config['name']!r}, which reads {', '.join(read)}"
+            )
 
 
 def _unknown(config: Mapping[str, Any]) -> ValueError:
@@ -130,6 +152,7 @@ def describe(config: Mapping[str, Any], tokenizer: Any = None) -> Info:
     """
     config = options(**config)
     known = _set_of(config)
+    _check_idle(config, known)
     if known:
         return known.describe(config, tokenizer)
     origin = _image_origin(config)

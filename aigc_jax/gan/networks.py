@@ -135,9 +135,9 @@ class DcganDiscriminator(nn.Module):
 def _check_size(name: str, shape: Sequence[int]) -> None:
     if min(shape[:2]) < SMALLEST:
         raise ValueError(
-            f"{name}: images of {shape[0]}x{shape[1]} are too small, height and width must be at "
-            f"least {SMALLEST}, since it works on a map of a quarter of the size; MlpGenerator and "
-            "MlpDiscriminator take any size"
+            f"config.data.image_size: images of {shape[0]}x{shape[1]} are too small for {name}, "
+            f"height and width must be at least {SMALLEST}, since it works on a map of a quarter "
+            "of the size; MlpGenerator and MlpDiscriminator take any size"
         )
 
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from aigc_jax.layers.convolution import StridedConv, TransposedConv
-from aigc_jax.ranges import at_least, below
+from aigc_jax.ranges import Some, at_least, below
 
 MIN_SIZE = 8
 
@@ -73,7 +73,7 @@ class ConvEncoder(nn.Module):
     """
 
     latent_dim: Annotated[int, at_least(1)] = 20
-    features: Annotated[Sequence[int], at_least(1)] = (32, 64)
+    features: Annotated[Sequence[int], at_least(1), Some()] = (32, 64)
     hidden: Annotated[int, at_least(1)] = 256
     num_classes: int = 0
     dtype: Any = jnp.float32
@@ -98,7 +98,7 @@ class ConvDecoder(nn.Module):
     """
 
     shape: Sequence[int]
-    features: Annotated[Sequence[int], at_least(1)] = (64, 32)
+    features: Annotated[Sequence[int], at_least(1), Some()] = (64, 32)
     hidden: Annotated[int, at_least(1)] = 256
     num_classes: int = 0
     dtype: Any = jnp.float32
@@ -150,6 +150,7 @@ def _check_size(shape: Sequence[int]) -> None:
     """Raises ValueError when a convolutional network cannot make images of `shape` (H, W, C)."""
     if min(shape[:2]) < MIN_SIZE:
         raise ValueError(
-            f"image size {shape[0]}x{shape[1]}: convolutional encoders and decoders need at least "
-            f"{MIN_SIZE}x{MIN_SIZE}; MlpEncoder and MlpDecoder take any size"
+            f"config.data.image_size: images of {shape[0]}x{shape[1]} are too small, convolutional "
+            f"encoders and decoders need at least {MIN_SIZE}x{MIN_SIZE}; MlpEncoder and "
+            "MlpDecoder take any size"
         )
