@@ -23,12 +23,19 @@ def stored(record: Mapping[str, Any], trust: Collection[str] | None = None) -> T
     """The tokenizer of a stored run; ids for tokens without one, None for data without tokens.
 
     Raises:
-      ValueError: it is of a module that is not in `trust`, or can't be made.
+      ValueError: it is of a module that is not in `trust`, can't be made, or has not the model's
+        vocabulary.
     """
     content, data = record["tokenizer"], record["data"]
     if content is None:
         return tokenizers.ids(data["vocab"]) if "tokens" in data["shapes"] else None
-    return _made(content, trust)
+    made = _made(content, trust)
+    if "tokens" in data["shapes"] and made.vocab != data["vocab"]:
+        raise ValueError(
+            f"tokenizer {content['name']!r}: has a vocabulary of {made.vocab} now, and the run's "
+            f"model one of {data['vocab']}"
+        )
+    return made
 
 
 def own(content: Mapping[str, Any] | None) -> str:

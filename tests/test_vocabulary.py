@@ -140,6 +140,15 @@ def test_prompts_outside_of_the_vocabulary_are_refused(ids):
     assert tokenizers.prompted(tokenizers.ids(4), " ").shape == (0,)
 
 
+@pytest.mark.parametrize("tokenizer", [tokenizers.char("abc"), tokenizers.byte()])
+def test_a_stored_tokenizer_has_the_vocabulary_of_the_model(tokenizer):
+    record = record_of(tokens_of(tokenizer, tokenizer.vocab))
+    assert vocabulary.stored(record).vocab == tokenizer.vocab
+    record["data"]["vocab"] += 1
+    with pytest.raises(ValueError, match=f"vocabulary of {tokenizer.vocab} now"):
+        vocabulary.stored(record)
+
+
 def test_what_an_own_tokenizer_raises_at_a_prompt_is_bad_input(own_words):
     own = build.load_data(config()).tokenizer
     assert tokenizers.prompted(own, "not to").tolist() == [3, 0]

@@ -12,15 +12,17 @@ MARKS = (
     *((codecs.BOM_UTF16_LE, "UTF-16"), (codecs.BOM_UTF16_BE, "UTF-16")),
 )
 MARKED = "utf-8-sig"  # Python's name for UTF-8 behind a mark
-PACKED = (  # (how it begins, its name, the command from FILE to NEW)
+MAKES, UNPACKS = "makes UTF-8 of it", "unpacks it"
+PACKED = (  # (how it begins, its name, the command from a file to a new one, or to a folder)
     (b"\x1f\x8b", "gzip", "gunzip -c {file} > {new}"),
-    (b"PK\3\4", "a ZIP archive", "unzip -p {file} > {new}"),
+    (b"PK\3\4", "a ZIP archive", "unzip -d {folder} {file}"),
     (b"BZh", "bzip2", "bunzip2 -c {file} > {new}"),
     (b"\xfd7zXZ\0", "xz", "xz -dc {file} > {new}"),
     (b"\x28\xb5\x2f\xfd", "zstd", "zstd -dc {file} > {new}"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "7z e -so {file} > {new}"),
     (b"%PDF", "a PDF", "pdftotext {file} {new}"),
 )
+CONVERTED = ("a PDF", "a document")
 DOCUMENTS = (".docx", ".epub", ".odt")  # ZIP archives of markup
 TAR = slice(257, 262)  # where a tar archive says that it is one
 CONTROLS = "".join(chr(i) for i in range(32) if chr(i) not in "\t\n\v\f\r\x1b")  # not in texts
@@ -30,11 +32,12 @@ class Found(NamedTuple):
     """What a file is."""
 
     name: str
-    command: str  # makes UTF-8 text of it
+    command: str  # makes UTF-8 text of it, or unpacks it
     codec: str = ""  # Python's, where it is text and in which encoding is sure
+    does: str = MAKES
 
     def __str__(self) -> str:
-        return f"it is {self.name}, of which {self.command} makes UTF-8"
+        return f"it is {self.name}: {self.command} {self.does}"
 
 
 def recognised(head: bytes, path: pathlib.Path) -> Found | None:
@@ -69,10 +72,10 @@ def guessed(around: bytes, path: pathlib.Path) -> str:
     high = [byte for byte in around if byte > 127]
     if len(high) > 0.3 * len(around):
         command = _iconv("ENCODING", path)
-        return f"it may have another encoding, and with its name {command} makes UTF-8"
+        return f"it may be in another encoding: with its name {command} {MAKES}"
     name = "ISO-8859-1" if min(high) > 0x9F else "WINDOWS-1252"
     told = "Latin-1" if min(high) > 0x9F else "Windows-1252"
-    return f"it may be {told}, of which {_iconv(name, path)} makes UTF-8"
+    return f"it may be {told}: {_iconv(name, path)} {MAKES}"
 
 
 def _is_utf8(raw: bytes) -> bool:
@@ -106,14 +109,14 @@ def _by_zeros(head: bytes) -> str:
 
 def _packed(head: bytes, path: pathlib.Path) -> Found | None:
     if head[TAR] == b"ustar":
-        return Found("a tar archive", f"tar -xf {_quoted(path)}")
+        return Found("a tar archive", f"tar -xf {_quoted(path)}", does=UNPACKS)
     for begin, name, command in PACKED:
         if head.startswith(begin):
-            if name == "a ZIP archive" and path.suffix.lower() in DOCUMENTS:
-                return Found(
-                    "a document", f"pandoc -t plain {_quoted(path)} -o {_new(path, packed=True)}"
-                )
-            return Found(name, command.format(file=_quoted(path), new=_new(path, packed=True)))
+            if path.suffix.lower() in DOCUMENTS:
+                name, command = "a document", "pandoc -t plain {file} -o {new}"
+            places = {"file": _quoted(path), "new": _new(path, packed=True)}
+            command = command.format(**places, folder=_quoted(path.with_suffix("")))
+            return Found(name, command, does=MAKES if name in CONVERTED else UNPACKS)
     return None
 
 

@@ -96,7 +96,7 @@ def packed(path, packing):
 
 @pytest.mark.parametrize(
     ("packing", "command"),
-    [("zip", "unzip -p"), ("tar", "tar -xf"), ("gztar", "gunzip -c"), ("bztar", "bunzip2 -c")],
+    [("zip", "unzip -d"), ("tar", "tar -xf"), ("gztar", "gunzip -c"), ("bztar", "bunzip2 -c")],
 )
 def test_archives_are_named_with_what_unpacks_them(packing, command, tmp_path, capsys):
     path = packed(written(tmp_path, "utf-8"), packing)
