@@ -171,7 +171,10 @@ TRAINING = {
         ("conditional", "no labels"),
     ),
     "text for images": (GAN, ("data.name=python_text",), ("DcganGenerator", "shape", "data")),
-    "images for text": (("attention",), ("data.name=digits",), ("Transformer", "context", "data")),
+    "images for text": (
+        *(("attention",), ("data.name=digits", "data.context=64")),
+        ("Transformer", "context", "data"),
+    ),
     "empty folder": (GAN, ("data.name=empty",), ("empty", "no images", "DIR/*.png", ".jpg")),
     "unreadable images": (
         *(GAN, ("data.name=unreadable",)),

@@ -152,12 +152,12 @@ def describe(config: Mapping[str, Any], tokenizer: Any = None) -> Info:
     """
     config = options(**config)
     known = _set_of(config)
+    origin = None if known else _image_origin(config)
+    if not known and not origin:
+        raise _unknown(config)
     _check_idle(config, known)
     if known:
         return known.describe(config, tokenizer)
-    origin = _image_origin(config)
-    if not origin:
-        raise _unknown(config)
     return images.describe(origin, config["image_size"], config["channels"], config["limit"])
 
 
