@@ -14,8 +14,8 @@ from collections.abc import Mapping
 def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, list[str]]]:
     """The flags that every run takes, and all others as {name: [words]}."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--workdir", type=pathlib.Path, required=True)
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("generated_images"))
+    parser.add_argument("--workdir", type=folder, required=True)
+    parser.add_argument("--out", type=folder, default=pathlib.Path("generated_images"))
     parser.add_argument("--num", type=int, help="how many samples; default: 64")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--step", type=int, help="which checkpoint; default: the newest")
@@ -43,6 +43,13 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, list[str]]]:
     return flags, options
 
 
+def folder(text: str) -> pathlib.Path:
+    """A path; none is not the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("must name a folder")
+    return pathlib.Path(text)
+
+
 def main(argv: list[str]) -> int:
     """Draws samples into a folder; 0 when done, 2 for bad input."""
     flags, options = parse(argv)
@@ -53,6 +60,11 @@ def main(argv: list[str]) -> int:
         sample(flags, options)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        print(f"error: --batch_size={flags.batch_size}: out of memory; give less", file=sys.stderr)
         return 2
     return 0
 
@@ -84,6 +96,8 @@ def sample(flags: argparse.Namespace, options: Mapping[str, list[str]]) -> None:
         completed = stored_config.as_of_today(record["config"], flags.trust)[0] | config.UNDIVIDED
         run = build.run(completed, workdirs.info_of(record), flags.trust)
     tokenizer = vocabulary.stored(record, flags.trust)
+    if flags.ema and not run.config["ema_decay"]:
+        raise ValueError("--ema: the run keeps no averages, its config.ema_decay is 0")
     asked = request.read(run, tokenizer, flags.num, options)
     provenance.check_writable(flags.out)
     names = written.names(run, tokenizer, asked)

@@ -3,6 +3,8 @@
 Flags that every run takes are read elsewhere; all others come as {name: [words]}.
 """
 
+import math
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -16,6 +18,7 @@ from aigc_jax.data.dirt import Unusable
 from aigc_jax.media import images, points
 
 NUM = 64  # samples where nobody says how many
+BYTES = 32  # of memory for each number or token of a sample, its copies included
 HEADS = ("interpolate", "reconstruct")
 FLAGS = {"label": ("label",), "prompt": ("prompt", "prompt_file")}  # by what a sampler reads
 Words = Mapping[str, Sequence[str]]
@@ -45,20 +48,28 @@ def read(run: build.Run, tokenizer: Any, num: int | None, words: Words) -> Reque
     """
     _check_names(run.algorithm, words)
     head = _head(words, num)
-    sources = list(words.get("reconstruct", ()))
-    batch = _batch(run, head, words)
-    num = len(next(iter(batch.values()))) if head else num or NUM
-    cond, prompt = {}, ""
-    if "label" in run.algorithm.conditions:
-        cond = {"label": _labels(run, head, num, words)}
-    if head:
-        cond = {name: rows for name, rows in cond.items() if rows is not None}
-        return Request(num, head, batch, cond, {}, prompt, sources)
+    return _of_head(run, head, words) if head else _of_sampler(run, tokenizer, num or NUM, words)
+
+
+def _of_head(run: build.Run, head: str, words: Words) -> Request:
+    num, batch = _rows(run, head, words)
+    labels = _labels(run, head, num, words)
+    cond = {} if labels is None else {"label": labels}
+    return Request(num, head, batch, cond, {}, "", words.get("reconstruct", ()))
+
+
+def _of_sampler(run: build.Run, tokenizer: Any, num: int, words: Words) -> Request:
     given, prompt = prompt_of(words)
-    cond = samples.unprompted(run.algorithm, run.info, tokenizer, num) | cond
-    if prompt:
-        cond |= _prompted(tokenizer, given, prompt, num)
-    return Request(num, head, batch, cond, _options(run, words), prompt, sources)
+    tokens = _tokens(tokenizer, given, prompt) if prompt else ()
+    options = _options(run, words)
+    _check_room(run, f"--num={num}", num, len(tokens) + options.get("max_tokens", 1))
+    cond = samples.unprompted(run.algorithm, run.info, tokenizer, num)
+    if "label" in cond:
+        cond["label"] = _labels(run, "", num, words)
+    if len(tokens):
+        cond["prompt"] = np.tile(tokens, (num, 1))
+        cond["prompt_length"] = np.full(num, len(tokens), np.int32)
+    return Request(num, "", {}, cond, options, prompt, ())
 
 
 def follow(
@@ -107,28 +118,57 @@ def _head(words: Words, num: int | None) -> str:
     return asked[0]
 
 
-def _batch(run: build.Run, head: str, words: Words) -> dict[str, np.ndarray]:
+def _rows(run: build.Run, head: str, words: Words) -> tuple[int, dict[str, np.ndarray]]:
+    """(how many samples a head gives, the batch that it works on)."""
     if head == "interpolate":
         count = whole("interpolate", one("interpolate", words[head]))
         if count < 2:
             raise ValueError(f"--interpolate={count}: must be at least 2, both ends counted")
-        return {"fraction": np.linspace(0, 1, count, dtype=np.float32)}
-    if head == "reconstruct":
-        shape = run.example.batch["image"].shape[1:]
-        if shape == points.SHAPE:
-            raise ValueError("--reconstruct: the run is about points of the plane, not images")
-        if not words[head]:
-            raise ValueError("--reconstruct: give one or more image files")
-        return {"image": np.stack([images.read_image(path, shape) for path in words[head]])}
-    return {}
+        _check_room(run, f"--interpolate={count}", count)
+        return count, {"fraction": np.linspace(0, 1, count, dtype=np.float32)}
+    shape = run.example.batch["image"].shape[1:]
+    if shape == points.SHAPE:
+        raise ValueError("--reconstruct: the run is about points of the plane, not images")
+    if shape[-1] not in images.MODES:
+        raise ValueError(f"--reconstruct: no image file has {shape[-1]} channels, as the run's do")
+    if not words[head]:
+        raise ValueError("--reconstruct: give one or more image files")
+    return len(words[head]), {"image": np.stack([_image(path, shape) for path in words[head]])}
+
+
+def _image(path: str, shape: Sequence[int]) -> np.ndarray:
+    try:
+        return images.read_image(path, shape)
+    except ValueError as error:
+        raise ValueError(f"--reconstruct: {error}") from None
+
+
+def _check_room(run: build.Run, given: str, num: int, length: int = 0) -> None:
+    """Refuses what would take more memory than there is: all samples are held until written.
+
+    Args:
+      given: the option that says how many.
+      length: tokens of each, of a run on texts.
+    """
+    shape = (length,) if "tokens" in run.info.shapes else run.info.shapes["image"]
+    enlarged = 1 if len(shape) == 1 else max(1, images.TILE // max(shape[:2])) ** 2
+    each = math.prod(shape) * (BYTES + 3 * enlarged)
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if num * each > there:
+        raise ValueError(
+            f"{given}: would take about {num * each / 2**30:,.0f} GiB of memory, and there are "
+            f"{there / 2**30:,.0f}; accepted are up to {there // each:,} samples of that size"
+        )
 
 
 def _labels(run: build.Run, head: str, num: int, words: Words) -> np.ndarray | None:
-    """One label for each sample, i32 [num]; None: the head's images tell.
+    """One label for each sample, i32 [num]; None: the head's images tell, or there are none.
 
     New samples take the labels in turn, by default all classes; a path holds one.
     """
     info = run.info
+    if "label" not in run.algorithm.conditions:
+        return None
     asked = [classes.index(word, info) for word in words.get("label", ())]
     if "label" in words and not asked:
         raise ValueError(f"--label: takes one or more classes: {classes.accepted(info)}")
@@ -151,21 +191,16 @@ def _options(run: build.Run, words: Words) -> dict[str, Any]:
     chosen = {k: one(k, v) for k, v in words.items() if k in defaults}
     chosen = {k: parse(v, defaults[k], f"--{k}") for k, v in chosen.items()}
     for name, fault in ranges.faults(run.algorithm.sample, chosen):
-        raise ValueError(f"--{name}={chosen[name]}: {fault}")
+        raise ValueError(f"--{name}={one(name, words[name])}: {fault}")
     return samples.check_options(run.algorithm, run.config["sampling"]) | chosen
 
 
-def _prompted(tokenizer: Any, given: str, prompt: str, num: int) -> dict[str, np.ndarray]:
+def _tokens(tokenizer: Any, given: str, prompt: str) -> np.ndarray:
+    """The ids of a prompt i32 [length]."""
     try:
-        tokens = tokenizers.prompted(tokenizer, prompt)
+        return tokenizers.prompted(tokenizer, prompt)
     except ValueError as error:
         raise ValueError(f"{given}: {error}") from None
-    if not len(tokens):
-        return {}
-    return {
-        "prompt": np.tile(tokens, (num, 1)),
-        "prompt_length": np.full(num, len(tokens), np.int32),
-    }
 
 
 def prompt_of(words: Words) -> tuple[str, str]:

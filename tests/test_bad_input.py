@@ -45,7 +45,8 @@ def runs(tmp_path_factory):
     text = root / "text.txt"
     text.write_text("the only words in the world are naïve ones\n" * 20)
     assert commands.train(root / "vae", "vae", "steps=2") == 0
-    assert commands.train(root / "attention", "attention", "steps=2", f"data.name={text}") == 0
+    own = (f"data.name={text}", "ema_decay=0")
+    assert commands.train(root / "attention", "attention", "steps=2", *own) == 0
     return root
 
 
@@ -264,6 +265,16 @@ SAMPLING = {
     "a seed above 32 bits": ("vae", ("--seed=4294967301",), ("--seed=4294967301", "2**32 - 1")),
     "a seed of 300 digits": ("vae", (f"--seed={10**299}",), ("--seed=1000", "2**32 - 1")),
     "a seed below 0": ("vae", ("--seed=-1",), ("--seed=-1", "from 0")),
+    "averages that are not kept": ("attention", ("--ema",), ("--ema", "keeps no averages")),
+    "a step below 0": ("vae", ("--step=-1",), ("--step=-1", "[0, 2]")),
+    "more than memory holds": ("vae", (f"--num={10**20}",), (f"--num={10**20}: would", "GiB")),
+    "a longer path": ("vae", (f"--interpolate={10**20}",), ("--interpolate=1000", "GiB of memory")),
+    "a longer text": ("attention", ("--max_tokens=2147483647",), ("--num=64: would", "GiB")),
+    "an option twice": ("attention", ("--top_k=1", "--top_k=2"), ("--top_k=1 2", "one value")),
+    "a number of samples for a path": (
+        *("vae", ("--interpolate=3", "--num=4")),
+        ("--num", "nothing about --interpolate"),
+    ),
     "a label": ("vae", ("--label=3",), ("--label=3", "unconditional")),
     "an option of others": ("vae", ("--temperature=1",), ("--temperature", "interpolate")),
     "a misspelt option": ("attention", ("--temprature=1",), ("--temprature", "'temperature'")),
@@ -295,8 +306,26 @@ def test_sampling_is_refused(runs, here, capsys, row):
     assert not any(pathlib.Path("out").glob("*"))
 
 
-@pytest.mark.parametrize("option", ["--num=0", "--batch_size=-1", "--num=many", "--ema=1"])
+@pytest.mark.parametrize(
+    "option",
+    [
+        *("--num=0", "--batch_size=-1", "--num=many", "--ema=1", "--out=", "--workdir=", "--num="),
+        *("--seed=1.5", "--seed=nan", "--step=x", "--batch_size=1e3", "--num=true", "--noema=no"),
+    ],
+)
 def test_flags_of_sampling_are_checked(runs, here, capsys, option):
     with pytest.raises(SystemExit, match="2"):
         commands.sample(runs / "vae", "out", option)
     assert option.partition("=")[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: 9 GiB")])
+def test_too_large_a_batch_is_said_in_a_line(monkeypatch, capsys, error):
+    import sample
+
+    def full(*args):
+        raise error
+
+    monkeypatch.setattr(sample, "sample", full)
+    assert commands.sample("run", "out", "--batch_size=4096") == 2
+    assert capsys.readouterr().err == "error: --batch_size=4096: out of memory; give less\n"

@@ -187,3 +187,47 @@ def test_a_prompt_file_keeps_its_line_ends(tmp_path, language):
     byte = tokenizers.byte()
     words = {"prompt_file": [str(tmp_path / "prompt.txt")]}
     assert ids_of(byte, language[0], words) == list(b"a\r\nb\n")
+
+
+WRONG = ("many", "-1", "0", str(10**30), "1e999", "nan", "", "true", "None", "[1]", "1_0", "0x10")
+# Of these, what has a meaning; of the options that are not here, nothing has.
+MEANT = {
+    "temperature": {"0", str(10**30), "1_0", "0x10"},
+    "truncation": {"0", str(10**30), "1_0", "0x10"},
+    "repetition_penalty": {str(10**30), "1_0", "0x10"},
+    "max_tokens": {"1_0", "0x10"},
+    "top_k": {"0", "1_0", "0x10"},
+    "min_p": {"0"},
+    "label": {"0"},
+    "interpolate": {"1_0"},
+    "prompt": {"many", "true", "nan", "0", "0x10", str(10**30), ""},  # its characters are known
+}
+WALKED = {
+    "attention": tiny_runs.ATTENTION,
+    "gan": tiny_runs.GAN | {"algorithm": {"name": "gan", "conditional": True}},
+    "vae": CONDITIONAL,
+}
+
+
+@pytest.mark.parametrize("family", WALKED)
+def test_every_option_takes_what_has_a_meaning_and_says_what_has_none(family, language):
+    run, tokenizer = tiny_runs.run_of(WALKED[family]), language[1]
+    names = [*samples.options_of(run.algorithm), "prompt", "prompt_file", "label", *request.HEADS]
+    conditions = [flag for key in run.algorithm.conditions for flag in request.FLAGS[key]]
+    followed = [*samples.options_of(run.algorithm), *conditions]
+    followed += [head for head in request.HEADS if head in run.algorithm.heads]
+    assert set(followed) <= set(names)
+    for name in names:
+        beside = {"label": ["0"]} if name == "interpolate" and conditions else {}
+        taken = set()
+        for word in WRONG:
+            try:
+                request.read(run, tokenizer, None, {name: [word]} | beside)
+                taken.add(word)
+            except ValueError as error:
+                said = str(error)
+                assert said.startswith(f"--{name}"), said
+                shown = word if word in said or word != "1e999" else "inf"  # what Python reads
+                assert shown in said or name not in followed, said
+                assert "\n" not in said
+        assert taken == (MEANT.get(name, set()) if name in followed else set()), name
