@@ -38,7 +38,9 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
 
 def default_workdir(spec: str) -> pathlib.Path:
     """runs/NAME or runs/NAME-ARGUMENT of a Python config; the folder of a stored one."""
-    path, _, argument = spec.partition(":")
+    from aigc_jax import config
+
+    path, argument = config.file_and_argument(spec)
     if path.endswith(".json"):
         return pathlib.Path(path).parent
     return pathlib.Path("runs") / "-".join(filter(None, (pathlib.Path(path).stem, argument)))

@@ -10,12 +10,13 @@ import numpy as np
 
 from aigc_jax import checks, core, kinds, optim, overrides, preprocess, vocabulary
 from aigc_jax import config as configs
-from aigc_jax.data import finite
+from aigc_jax.data import conformance
 from aigc_jax.data import load as data
 from aigc_jax.data.dataset import Dataset, Info
+from aigc_jax.data.dirt import say
 from aigc_jax.families import RATES, family, optimizers_of
 from aigc_jax.guard import guarded
-from aigc_jax.names import find, resolve
+from aigc_jax.names import find, is_code, resolve
 
 SECTIONS = ("algorithm", "optimizer", "data", "augment", "sampling")
 
@@ -107,7 +108,7 @@ def _arguments(config: Mapping[str, Any], path: Sequence[str]) -> dict[str, insp
 def data_schema(raw: Mapping[str, Any], trust: Collection[str] | None) -> dict[str, Any]:
     """The keys of the data section: those of the project's sets, or of the user's own function."""
     name = str(raw.get("data", {}).get("name", ""))
-    if ":" not in name:
+    if not is_code(name):
         return configs.schema(data.options)
     if trust is not None and name.partition(":")[0] not in trust:
         return {k: None for k in raw["data"]}
@@ -143,25 +144,33 @@ def optimizers(config: Mapping[str, Any], trust: Collection[str] | None = None) 
 def describe_data(config: Mapping[str, Any], tokenizer: Any = None) -> Info:
     """What the data set is, without preparing it."""
     section = config["data"]
-    if ":" in section["name"]:
-        return load_data(config, tokenizer).info
+    if is_code(section["name"]):
+        return _made(section, tokenizer, None).info
     return data.describe(section, tokenizer)
 
 
 def load_data(
     config: Mapping[str, Any], tokenizer: Any = None, trust: Collection[str] | None = None
 ) -> Dataset:
-    """The prepared data set; a user's own "module:function" gets its options as keywords.
+    """The prepared data set, held against what it says of itself.
 
-    `tokenizer` is that of a pretrained or stored run.
+    A user's own "module:function" gets its options as keywords. `tokenizer` is that of a pretrained
+    or stored run.
     """
     section = config["data"]
-    if ":" in section["name"]:
-        function = find(section["name"], (), "config.data.name", trust)
-        dataset = function(**{k: v for k, v in section.items() if k != "name"})
-        finite.check(dataset)
-        return vocabulary.completed(dataset, tokenizer, trust)
-    return data.load(section, tokenizer)
+    if not is_code(section["name"]):
+        return conformance.check(data.load(section, tokenizer))
+    dataset = _made(section, tokenizer, trust)
+    if remark := conformance.remark(dataset):
+        say(remark)
+    return dataset
+
+
+def _made(section: Mapping[str, Any], tokenizer: Any, trust: Collection[str] | None) -> Dataset:
+    """What a user's own function makes of the options beside its name."""
+    function = find(section["name"], (), "config.data.name", trust)
+    dataset = conformance.check(function(**{k: v for k, v in section.items() if k != "name"}))
+    return vocabulary.completed(dataset, tokenizer, trust)
 
 
 def example_of(info: Info, batch_size: int) -> core.Example:

@@ -35,7 +35,7 @@ def check(config: Mapping[str, Any], trust: Collection[str] | None = None) -> No
         where = f"config.optimizer.{name}"
         ranges.check(optim.make, section, where)
         names.check(section, RATES, others, where, trust)
-    if ":" not in config["data"]["name"]:
+    if not names.is_code(config["data"]["name"]):
         ranges.check(data.options, config["data"], "config.data")
     elif trust is None:  # else what was stored about the data is read, and the function is not
         function = find(config["data"]["name"], (), "config.data.name")

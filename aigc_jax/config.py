@@ -123,7 +123,7 @@ def load(spec: str) -> dict[str, Any]:
     Raises:
       ValueError: if the file does not exist, has no `get_config` or no such argument.
     """
-    path, _, argument = spec.partition(":")
+    path, argument = file_and_argument(spec)
     if not pathlib.Path(path).is_file():
         raise ValueError(f"--config={spec}: no such file; give a .py with get_config, or a .json")
     if path.endswith(".json"):
@@ -135,6 +135,14 @@ def load(spec: str) -> dict[str, Any]:
         raise ValueError(f"--config={spec}: {path} has no function get_config(argument)")
     config = module.get_config(argument)
     return config.to_dict() if hasattr(config, "to_dict") else copy.deepcopy(config)
+
+
+def file_and_argument(spec: str) -> tuple[str, str]:
+    """("file.py", "argument") of "file.py:argument"; a file may have colons in its name."""
+    ends = [len(spec), *(i for i in reversed(range(len(spec))) if spec[i] == ":")]
+    there = (end for end in ends if pathlib.Path(spec[:end]).is_file())
+    end = next(there, ends[-1])
+    return spec[:end], spec[end + 1 :]
 
 
 def _stored(path: str) -> dict[str, Any]:

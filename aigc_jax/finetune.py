@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from aigc_jax import checkpoint, vocabulary
 from aigc_jax.core import PyTree, State, path_name
+from aigc_jax.names import is_code
 
 
 def tokenizer_of(workdir: str, data: str = "") -> Any:
@@ -24,7 +25,8 @@ def tokenizer_of(workdir: str, data: str = "") -> Any:
         return None
     if not checkpoint.steps(pathlib.Path(workdir)):
         raise ValueError(f"config.init_from = {workdir!r}: has no checkpoint; train there first")
-    record, module = checkpoint.read_run(pathlib.Path(workdir)), data.partition(":")[0]
+    record = checkpoint.read_run(pathlib.Path(workdir))
+    module = data.partition(":")[0] if is_code(data) else ""
     content = record["tokenizer"]
     if vocabulary.own(content) not in ("", module):
         raise ValueError(

@@ -3,6 +3,7 @@
 import functools
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import Callable, Collection, Mapping
 from types import ModuleType
@@ -39,6 +40,16 @@ def find(name: str, modules: Any, key: str, trust: Collection[str] | None = None
     if name not in known:
         raise ValueError(unknown(f"{key} = {name!r}", [*known, "module:name"]))
     return known[name]
+
+
+def is_code(data: str) -> bool:
+    """Whether the name of a data set is "module:function", not the path of something with a colon.
+
+    A path that is there is data, whatever else it could mean.
+    """
+    module, colon, _ = data.partition(":")
+    dotted = all(word.isidentifier() for word in module.split("."))
+    return bool(colon) and dotted and not os.path.exists(data)
 
 
 def _public(module: ModuleType) -> list[str]:

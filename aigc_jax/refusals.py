@@ -26,6 +26,11 @@ def refuse(message: str) -> None:
         said.append(message)
 
 
+def strict() -> bool:
+    """Whether `refuse` raises here, as it does in new runs."""
+    return _SAID.get() is None
+
+
 @contextlib.contextmanager
 def only_said() -> Iterator[list[str]]:
     """Where `refuse` raises nothing; gives the list of what it was told, each thing once."""

@@ -79,7 +79,7 @@ RULES |= {
     "stored_config": ".build .identity .renamed",
     "workdir": "jax .checkpoint .core .data.* .identity .sharding .stored_config",
     "vocabulary": ".data.* .names",
-    "finetune": "jax .checkpoint .core .data.* .vocabulary",
+    "finetune": "jax .checkpoint .core .data.* .names .vocabulary",
     "build": "jax numpy .checks .config .core .data.* .families .guard .kinds .names .optim"
     " .overrides .preprocess .vocabulary",
     "samples": "jax numpy .build .compiling .config .core .data.* .media.* .ranges",

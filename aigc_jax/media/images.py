@@ -21,26 +21,37 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
     """[-1, 1] to 0..255, the nearest level; values outside are clipped.
 
     Raises:
-      ValueError: the images are not [N, H, W, C] with 1, 3 or 4 channels, or not finite.
+      ValueError: the images are not [N, H, W, C], or not finite.
     """
     images = np.asarray(images)
-    if images.ndim != 4 or images.shape[-1] not in MODES:
-        raise ValueError(
-            f"images of shape {images.shape}: accepted are [N, H, W, C] with C of {list(MODES)}"
-        )
+    if images.ndim != 4 or not images.shape[-1]:
+        raise ValueError(f"images of shape {images.shape}: accepted are [N, H, W, C]")
     if not np.isfinite(images).all():
         raise ValueError("images hold values that are not finite; accepted are values in [-1, 1]")
     return np.round((np.clip(images.astype(np.float32), -1, 1) + 1) * 127.5).astype(np.uint8)
 
 
+def visible(pixels: np.ndarray) -> np.ndarray:
+    """[N, H, W, C] as pictures of 1, 3 or 4 channels: of another number, beside each other in grey.
+
+    So two channels of [H, W] become one picture [H, 2 W, 1].
+    """
+    count, height, _, channels = pixels.shape
+    if channels in MODES:
+        return pixels
+    return pixels.transpose(0, 1, 3, 2).reshape(count, height, -1, 1)
+
+
 def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
     """All images [N, H, W, C] side by side, uint8 [rows, cols, C], row by row from the left.
+
+    Channels that are no colours stand beside each other, see `visible`.
 
     Small images are enlarged by a whole factor to at least 64 pixels, smoothly (bicubic): eight by
     eight squares are hard to read as a digit. `columns` is by default the smallest number that
     makes the grid no taller than wide.
     """
-    pixels = to_uint8(images)
+    pixels = visible(to_uint8(images))
     count, height, width, channels = pixels.shape
     factor = max(1, -(-TILE // max(height, width)))
     pixels = np.stack([_enlarged(picture, factor) for picture in pixels])
@@ -90,7 +101,7 @@ def write_images(
 
     Args:
       folder: made if it is not there.
-      images: [N, H, W, C] in [-1, 1], N at least 1.
+      images: [N, H, W, C] in [-1, 1], N at least 1; as pictures see `visible`.
       provenance: see `provenance.mark`; the files carry it, each picture with its index.
       each: what else is to be said of each image, {name: values [N]}, such as its "label".
 
@@ -101,7 +112,7 @@ def write_images(
     pixels = to_uint8(images)
     paths = [folder / "grid.png", *(folder / f"{stem}.png" for stem in stems(len(pixels)))]
     write_png(paths[0], grid(images), provenance)
-    for i, (path, picture) in enumerate(zip(paths[1:], pixels, strict=True)):
+    for i, (path, picture) in enumerate(zip(paths[1:], visible(pixels), strict=True)):
         write_png(path, picture, of_sample(provenance, each, i))
     write_npz(folder / "samples.npz", {"images": pixels, **each}, provenance)
     return [*paths, folder / "samples.npz"]

@@ -85,10 +85,23 @@ def test_picture_i_has_the_same_bytes_whatever_follows_it(tmp_path):
         assert (tmp_path / "four" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
-@pytest.mark.parametrize("shape", [(8, 8, 1), (2, 8, 8, 2), (2, 8, 8)])
+@pytest.mark.parametrize("shape", [(8, 8, 1), (2, 8, 8, 0), (2, 8, 8)])
 def test_other_shapes_are_refused(shape):
     with pytest.raises(ValueError, match=r"accepted are \[N, H, W, C\]"):
         media.to_uint8(np.zeros(shape))
+
+
+@pytest.mark.parametrize("channels", [2, 5])
+def test_channels_that_are_no_colours_stand_beside_each_other(tmp_path, channels):
+    pixels, images = levels((3, 9, 8, channels))
+    media.write_images(tmp_path, images, MARK)
+    with Image.open(tmp_path / "001.png") as picture:
+        shown = np.asarray(picture)
+    for c in range(channels):
+        np.testing.assert_array_equal(shown[:, 8 * c : 8 * c + 8], pixels[1, ..., c])
+    with np.load(tmp_path / "samples.npz") as stored:
+        np.testing.assert_array_equal(stored["images"], pixels)
+    assert media.grid(images).shape[-1] == 1
 
 
 def test_values_that_are_not_finite_are_refused():
