@@ -35,7 +35,7 @@ def reconstructions(shown: Shown) -> Figure:
 def traversals(shown: Shown, kl: np.ndarray) -> Figure:
     """The dimensions of most KL [D], a row each, from -3 to 3 around one image's posterior mean."""
     chosen = np.argsort(-kl, kind="stable")[:MOST_DIMENSIONS]
-    latent = np.tile(_encoded(shown, 1), (len(chosen), STOPS, 1))
+    latent = np.tile(_encoded(shown, np.arange(1)), (len(chosen), STOPS, 1))
     for row, dimension in enumerate(chosen):
         latent[row, :, dimension] = np.linspace(-REACH, REACH, STOPS)
     made = _decode(shown, latent.reshape(-1, kl.size), _labels(shown, np.zeros(latent.shape[:2])))
@@ -48,27 +48,48 @@ def traversals(shown: Shown, kl: np.ndarray) -> Figure:
 
 
 def paths(shown: Shown) -> Figure:
-    """From one held-out image to another, straight between their posterior means."""
-    count = min(PATHS, len(shown.real) // 2)
-    ends = _encoded(shown, 2 * count).reshape(count, 2, 1, -1)
+    """From one held-out image to another, straight between their posterior means.
+
+    Of the same class, if the model is told one: a path holds one label.
+    """
+    pairs = _pairs(shown)
+    count = len(pairs)
+    ends = _encoded(shown, pairs.reshape(-1)).reshape(count, 2, 1, -1)
     fraction = np.linspace(0, 1, STOPS, dtype=np.float32)[None, :, None]
     latent = (1 - fraction) * ends[:, 0] + fraction * ends[:, 1]  # [count, STOPS, D]
-    nearer = 2 * np.arange(count)[:, None] + (fraction[0, :, 0] > 0.5)
-    made = _decode(shown, latent.reshape(-1, latent.shape[-1]), _labels(shown, nearer))
-    real = shown.real[: 2 * count].reshape(count, 2, 1, *shown.real.shape[1:])
+    labels = _labels(shown, np.repeat(pairs[:, 0], STOPS))
+    made = _decode(shown, latent.reshape(-1, latent.shape[-1]), labels)
+    real = shown.real[pairs][:, :, None]  # [count, 2, 1, H, W, C]
     made = made.reshape(count, STOPS, *shown.real.shape[1:])
     rows = np.concatenate([real[:, 0], made, real[:, 1]], 1)
     text = (
-        "Two held-out images at the ends of each row, and what is decoded on the straight line "
-        "between their posterior means."
+        "Two held-out images at the ends of each row, of one class if the model is told classes, "
+        "and what is decoded on the straight line between their posterior means."
     )
     pixels = images.grid(rows.reshape(-1, *shown.real.shape[1:]), columns=STOPS + 2)
     return Figure("paths", "From image to image", text, pixels)
 
 
-def _encoded(shown: Shown, count: int) -> np.ndarray:
-    """The posterior means [count, D] of the first images."""
-    batch = {"image": shown.real[:count]} | _labels(shown, np.arange(count))
+def _pairs(shown: Shown) -> np.ndarray:
+    """The numbers i64 [pairs, 2] of held-out images that paths lead from and to.
+
+    Raises:
+      ValueError: there are no two that a path may join.
+    """
+    numbers = np.arange(len(shown.real))
+    labels = _labels(shown, numbers).get("label", np.zeros(len(numbers), np.int32))
+    alike = [numbers[labels == label] for label in dict.fromkeys(labels.tolist())]
+    pairs = [same[i : i + 2] for same in alike for i in range(0, len(same) - 1, 2)]
+    if not pairs:
+        raise ValueError(f"{len(numbers)} held-out images hold no two of one class to join")
+    # Of every class its first pair, then its second one, as long as there is room.
+    rank = [i for same in alike for i in range(len(same) // 2)]
+    return np.stack([pairs[i] for i in np.argsort(rank, kind="stable")[:PATHS]])
+
+
+def _encoded(shown: Shown, of: np.ndarray) -> np.ndarray:
+    """The posterior means [N, D] of the images numbered `of`."""
+    batch = {"image": shown.real[of]} | _labels(shown, of)
     return _head(shown, "encode")(shown.state, batch)["latent"]
 
 
