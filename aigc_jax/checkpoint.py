@@ -52,6 +52,15 @@ def read_run(workdir: pathlib.Path, step: int | None = None) -> dict[str, Any]:
     return stored.read_meta(folder(workdir) / str(choose(workdir, step)))["run"]
 
 
+def digest(workdir: pathlib.Path, step: int) -> str:
+    """The sha256 of all that the checkpoint of a step holds and says of its run.
+
+    Raises:
+      ValueError: if the workdir has no such checkpoint, or it is damaged.
+    """
+    return stored.read_meta(folder(workdir) / str(choose(workdir, step)))["sha256"]
+
+
 def last_record(workdir: pathlib.Path) -> dict[str, Any] | None:
     """What `Writer.save` was given as `run`, of the newest step of which it can be read, if any."""
     for step in reversed(steps(workdir)):

@@ -15,6 +15,8 @@ USAGE = """
 python -m aigc_jax.evaluate --workdir=RUN --compare RUN2 RUN3   runs side by side
 python -m aigc_jax.evaluate --list runs/                        one line per run
 """
+# More would take years, or more memory than there is.
+MOST = {"samples": 10_000_000, "iw_samples": 1_000_000}
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -25,31 +27,63 @@ def parse(argv: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    path = pathlib.Path
-    parser.add_argument("--workdir", type=path, help="the run")
-    parser.add_argument("--compare", type=path, nargs="+", default=[], help="more runs")
-    parser.add_argument("--list", type=path, help="a folder of runs")
-    parser.add_argument("--step", type=int, help="which checkpoint; default: the newest")
-    parser.add_argument("--samples", type=int, default=10_000, help="images to draw, at most")
-    parser.add_argument("--iw_samples", type=int, default=100, help="K of a VAE's bound")
-    parser.add_argument("--seed", type=int, default=0, help="of the samples")
-    parser.add_argument("--features", default="", help="module:function, images -> [N, F]")
-    parser.add_argument("--inception_weights", default="", help="a file; only then it is FID")
-    parser.add_argument("--noema", action="store_true", help="raw, not averaged parameters")
-    parser.add_argument("--trust", action="append", default=[], help="a module of your own to run")
-    flags = parser.parse_args(argv)
+    add = parser.add_argument
+    add("--workdir", type=_path, help="the run")
+    add("--compare", type=_path, nargs="+", default=[], help="more runs")
+    add("--list", type=_path, help="a folder of runs")
+    add("--step", type=int, help="which checkpoint; default: the newest")
+    add("--samples", type=int, default=10_000, help="images to draw, at most")
+    add("--iw_samples", type=int, default=100, help="K of a VAE's bound")
+    add("--seed", type=int, default=0, help="of the samples")
+    add("--features", type=_given, help="module:function, images -> [N, F]")
+    add("--inception_weights", type=_given, help="a file; only then it is FID")
+    add("--noema", action="store_true", help="raw, not averaged parameters")
+    add("--trust", type=_given, action="append", default=[], help="a module of your own to run")
+    return parser.parse_args(argv)
+
+
+def _given(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("is empty")
+    return text
+
+
+def _path(text: str) -> pathlib.Path:
+    return pathlib.Path(_given(text))
+
+
+def check(flags: argparse.Namespace) -> None:
+    """Every flag in its range, and against the others.
+
+    Raises:
+      ValueError: naming the flag, its value and the rule.
+    """
+    from aigc_jax import seeds
+
     if bool(flags.workdir) == bool(flags.list):
-        parser.error("give --workdir=RUN, or --list FOLDER")
-    for name in ("samples", "iw_samples"):
-        if getattr(flags, name) < 1:
-            parser.error(f"--{name}={getattr(flags, name)}: must be at least 1")
-    return flags
+        raise ValueError("give --workdir=RUN, or --list FOLDER")
+    others = [name for name, value in vars(parse([])).items() if getattr(flags, name) != value]
+    if flags.list and others != ["list"]:
+        named = ", ".join(f"--{name}" for name in others if name != "list")
+        raise ValueError(f"--list reads what is stored: it takes no {named}")
+    for name, most in MOST.items():
+        if not 1 <= getattr(flags, name) <= most:
+            raise ValueError(f"--{name}={getattr(flags, name)}: must be from 1 to {most:,}")
+    if flags.features and flags.inception_weights:
+        raise ValueError("--features and --inception_weights: give one of them")
+    runs = [path.resolve() for path in (flags.workdir, *flags.compare) if path]
+    for path in runs:
+        if runs.count(path) > 1:
+            raise ValueError(f"--compare={path}: each run may be named once")
+    if fault := seeds.fault(f"--seed={flags.seed}", flags.seed):
+        raise ValueError(fault)
 
 
 def main(argv: list[str]) -> int:
     """Evaluates, compares or lists; 0 when done, 2 for bad input."""
     flags = parse(argv)
     try:
+        check(flags)
         if flags.list:
             print(listing(flags.list))
         else:
@@ -61,49 +95,73 @@ def main(argv: list[str]) -> int:
 
 
 def listing(folder: pathlib.Path) -> str:
-    """One line for each run in a folder.
+    """One line for each run in a folder; of one that cannot be read, why.
 
     Raises:
       ValueError: there is none.
     """
-    from aigc_jax.evaluation import runs, tables
+    from aigc_jax.evaluation import runs
 
-    workdirs = sorted(path.parent for path in folder.glob("*/config.json"))
-    if not workdirs:
-        raise ValueError(f"--list={folder}: holds no runs; accepted is a folder of workdirs")
-    found = runs.load(workdirs)
-    return "\n".join(tables.summary_line(r.name, r.content, r.record, r.rows) for r in found)
+    return "\n".join(map(_line, runs.listed(folder)))
+
+
+def _line(workdir: pathlib.Path) -> str:
+    from aigc_jax.evaluation import results, runs, tables
+
+    try:
+        (run,) = runs.load([workdir])
+        return tables.summary_line(run.name, run.content, run.record, run.rows)
+    except Exception as error:  # of whatever lies there: the other lines are worth as much
+        return f"{workdir.name.ljust(tables.NAME)}  cannot be read: {results.reason_of(error)}"
 
 
 def compared(flags: argparse.Namespace) -> None:
-    """Evaluates the run and those it is compared with, writes the page and prints the table."""
+    """Evaluates the run and those it is compared with, writes the page and prints the table.
+
+    A run that it is to be compared with and cannot be evaluated is left out of the table.
+
+    Raises:
+      ValueError: for a run that cannot be evaluated, of those that are compared at the end.
+    """
+    from aigc_jax import checkpoint
     from aigc_jax.evaluation import page, runs, tables
 
-    workdirs = [flags.workdir, *flags.compare]
-    for workdir in workdirs[1:]:
+    for workdir in flags.compare:
         if not (workdir / "config.json").exists():
             raise ValueError(f"--compare {workdir}: is no run; accepted are workdirs")
+        checkpoint.read_run(workdir)
     evaluate(flags.workdir, flags)
-    report = flags.workdir / "evaluation" / "report.html"
-    page.write(report, workdirs[:1])
-    if flags.compare:
-        for workdir in workdirs[1:]:
+    report, workdirs, failed = flags.workdir / "evaluation" / "report.html", [flags.workdir], []
+    page.write(report, workdirs)
+    for workdir in flags.compare:
+        try:
             evaluated(workdir, flags)
+            workdirs.append(workdir)
+        except (ValueError, OSError) as error:
+            failed.append(f"--compare {workdir}: left out, {error}")
+    if len(workdirs) > 1:
         report = report.with_name("comparison.html")
         page.write(report, workdirs)
     found = runs.load(workdirs)
     print(tables.metrics_table({run.name: run.content for run in found}))
     print(f"\n{report}")
+    if failed:
+        raise ValueError("\n".join(failed))
 
 
 def evaluated(workdir: pathlib.Path, flags: argparse.Namespace) -> None:
-    """Evaluates another run, unless that was done at the same step and seed already."""
+    """Evaluates another run, unless that was done under the same protocol already."""
     from aigc_jax import checkpoint
-    from aigc_jax.evaluation import page, results
+    from aigc_jax.evaluation import page, protocol, results
 
-    stored = results.read(workdir)
-    newest = (checkpoint.steps(workdir) or [None])[-1]
-    if stored is None or (stored["step"], stored["seed"]) != (newest, flags.seed):
+    step = checkpoint.choose(workdir)
+    sampling = checkpoint.read_run(workdir, step)["config"]["sampling"]
+    wanted = protocol.of(flags, step, checkpoint.digest(workdir, step), sampling)
+    try:
+        stored = results.read(workdir)
+    except ValueError:  # it is measured anew
+        stored = None
+    if not protocol.reusable(stored, wanted):
         evaluate(workdir, argparse.Namespace(**vars(flags) | {"step": None}))
         page.write(workdir / "evaluation" / "report.html", [workdir])
 
@@ -114,7 +172,8 @@ def evaluate(workdir: pathlib.Path, flags: argparse.Namespace) -> dict[str, Any]
     It is written after each task, with those that remain.
 
     Raises:
-      ValueError: for a run, data or options that do not go together, before anything is drawn.
+      ValueError: for a run, data or options that do not go together, before anything is drawn; or
+        nothing at all could be measured.
     """
     from aigc_jax import (
         build,
@@ -123,20 +182,19 @@ def evaluate(workdir: pathlib.Path, flags: argparse.Namespace) -> dict[str, Any]
         launch,
         parallel,
         refusals,
-        seeds,
         start,
         stored_config,
         vocabulary,
     )
     from aigc_jax import workdir as workdirs
-    from aigc_jax.evaluation import plan, progress, results
+    from aigc_jax.evaluation import plan, progress, protocol, results
 
     began = time.perf_counter()
     launch.configure()
-    if fault := seeds.fault(f"--seed={flags.seed}", flags.seed):
-        raise ValueError(fault)
     step = checkpoint.choose(workdir, flags.step)
     record = checkpoint.read_run(workdir, step)
+    sampling = record["config"]["sampling"]
+    options = protocol.of(flags, step, checkpoint.digest(workdir, step), sampling)
     tokenizer = vocabulary.stored(record, flags.trust)
     with refusals.told():
         completed = stored_config.as_of_today(record["config"], flags.trust)[0] | config.UNDIVIDED
@@ -155,8 +213,11 @@ def evaluate(workdir: pathlib.Path, flags: argparse.Namespace) -> dict[str, Any]
         written = len(found.figures)
         task(found)
         del remaining[0]
-        about = _about(subject, record, time.perf_counter() - began) | {"remaining": remaining}
+        about = _about(subject, record, time.perf_counter() - began)
+        about |= {"protocol": options, "remaining": remaining}
         results.write(workdir / "evaluation", found, about, written)
+    if not found.metrics and not found.figures:
+        raise ValueError(f"--workdir={workdir}: nothing could be measured, see what is refused")
     return results.read(workdir)
 
 

@@ -70,6 +70,11 @@ def _top(runs: Sequence[Run]) -> list[Markup]:
         for run in runs
         if not run.content
     ]
+    missing += [
+        element("p", f"{run.name}: cut short, not done are {', '.join(left)}", class_="warn")
+        for run in runs
+        if (left := run.content.get("remaining"))
+    ]
     links = [element("a", label, href=f"#{place}") for place, label in _places(runs).items()]
     nav = element("nav", *links, aria_label="Parts of this page")
     return [

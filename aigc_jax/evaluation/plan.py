@@ -19,9 +19,10 @@ from aigc_jax.evaluation import (
     language,
     likelihood,
     points,
+    protocol,
     stacked,
 )
-from aigc_jax.evaluation.results import Findings, attempt, extend, nothing, reason_of
+from aigc_jax.evaluation.results import Findings, Metric, attempt, extend, nothing, reason_of
 from aigc_jax.evaluation.study import Study, count_of
 
 BATCH = 128  # images drawn at a time
@@ -48,13 +49,15 @@ def tasks(subject: Subject, say: Callable[[str], None]) -> list[Task]:
       ValueError: for flags that do not go with the run.
     """
     batch, given = subject.run.example.batch, _outputs(subject)
+    raw, sampled = _words(subject)
     planned: list[Task] = []
     predicts = "tokens" in batch and "nll" in given["eval"]
     weighs = "image" in batch and "log_weights" in subject.run.algorithm.heads
     if predicts:
-        planned.append(("language", _adds(lambda: _language(subject, say))))
+        found_of = lambda: _language(subject, say, sampled)
+        planned.append(("language", _saying(raw, _adds(found_of))))
     if "image" in batch and given["sample"].get("image") == batch["image"].shape[1:]:
-        planned += _of_images(subject, say)
+        planned += _of_images(subject, say, raw + sampled)
     elif not predicts:
         reason = given["sample"].get("refused") or (
             f"the sampler gives {_listed(given['sample'])}; what the data hold is "
@@ -63,10 +66,10 @@ def tasks(subject: Subject, say: Callable[[str], None]) -> list[Task]:
         )
         planned.append(("samples", lambda found: found.refused.update(samples=reason)))
     if weighs:
-        planned.append(("likelihood", _adds(lambda: _likelihood(subject, say))))
+        planned.append(("likelihood", _saying(raw, _adds(lambda: _likelihood(subject, say)))))
     if not predicts and not weighs:
         mean = lambda: averages.findings(subject.run, subject.state, subject.dataset)
-        planned.append(("averages", _adds(mean)))
+        planned.append(("averages", _saying(raw, _adds(mean))))
     planned.append(("cost", lambda found: _cost(subject, found)))
     return [(title, _alone(title, task)) for title, task in planned]
 
@@ -112,10 +115,31 @@ def _adds(part: Callable[[], Findings]) -> Callable[[Findings], None]:
     return lambda found: extend(found, part())
 
 
-def _language(subject: Subject, say: Callable) -> Findings:
-    return language.findings(
-        subject.run, subject.state, subject.dataset, seed=subject.flags.seed, say=say
-    )
+def _words(subject: Subject) -> tuple[str, str]:
+    """What the protocols say of parameters and sampler, see `protocol.words`."""
+    algorithm, defaults = subject.run.algorithm, samples.options_of(subject.run.algorithm)
+    options = samples.check_options(algorithm, subject.run.config["sampling"])
+    if "tokens" in subject.run.example.batch:  # `language` samples as many as it compares
+        options.pop("max_tokens", None)
+    return protocol.words(subject.flags, options, defaults)
+
+
+def _saying(words: str, task: Callable[[Findings], None]) -> Callable[[Findings], None]:
+    """The task, with the words at the end of the protocols of the metrics that it adds."""
+
+    def said(found: Findings) -> None:
+        before = set(found.metrics)
+        task(found)
+        for name in found.metrics.keys() - before:
+            metric = found.metrics[name]
+            found.metrics[name] = metric._replace(protocol=metric.protocol + words)
+
+    return said
+
+
+def _language(subject: Subject, say: Callable, sampled: str) -> Findings:
+    run, state, seed = subject.run, subject.state, subject.flags.seed
+    return language.findings(run, state, subject.dataset, seed=seed, drawn_as=sampled, say=say)
 
 
 def _likelihood(subject: Subject, say: Callable) -> Findings:
@@ -134,12 +158,17 @@ def _cost(subject: Subject, found: Findings) -> None:
     cost.add(found, subject.run, subject.state, tokenizer, subject.workdir, seed)
 
 
-def _of_images(subject: Subject, say: Callable) -> list[Task]:
+def _of_images(subject: Subject, say: Callable, words: str) -> list[Task]:
     """Comparisons, and modes where the data's are known: of points only these, as they say more."""
     data, folder, draw = subject.dataset, _data_dir(subject), _images_of(subject)
+    if "label" in subject.run.algorithm.conditions:
+        given = "; samples given the labels of training examples" + words
+    else:
+        given = words
     if data.mixture is not None:
         test = lambda: features.everything(data.eval)["image"]
-        return [("modes", _adds(lambda: points.findings(data.mixture, draw, test())))]
+        modes = lambda: points.findings(data.mixture, draw, test())
+        return [("modes", _saying(given, _adds(modes)))]
     say("training the classifier, or reading it")
     judge, refusal = _judge(subject)
     count = count_of(data, subject.flags.samples)
@@ -147,11 +176,19 @@ def _of_images(subject: Subject, say: Callable) -> list[Task]:
         *(subject.run, subject.state, data, judge, refusal, count),
         *(subject.flags.seed, drawer(subject), {}),
     )
-    planned = list(images.tasks(study))
+    planned = [(title, _saying(words, task)) for title, task in images.tasks(study)]
     if data.digits is not None:
         modes = lambda: stacked.findings(data, folder, draw)
-        planned.insert(0, ("modes of 26,000 samples", _adds(modes)))
+        planned.insert(0, ("modes of 26,000 samples", _saying(given, _adds(modes))))
+    if judge and judge.accuracy is not None:
+        planned.insert(0, ("classifier", lambda found: _accuracy(found, judge, data)))
     return planned
+
+
+def _accuracy(found: Findings, judge: features.Judge, data: Dataset) -> None:
+    """How good the judge is."""
+    right, count = judge.accuracy, data.eval.length
+    found.metrics["classifier_accuracy"] = Metric(right, count, judge.name, {}, "higher")
 
 
 def _judge(subject: Subject) -> tuple[features.Judge | None, str]:

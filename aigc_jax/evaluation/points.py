@@ -12,16 +12,13 @@ from aigc_jax.metrics import modes
 SAMPLES = 2500  # of PacGAN's protocol
 
 
-def findings(
-    mixture: Mixture, draw: Callable[[int], np.ndarray], test: np.ndarray, drawn: str = ""
-) -> Findings:
+def findings(mixture: Mixture, draw: Callable[[int], np.ndarray], test: np.ndarray) -> Findings:
     """What 2,500 samples cover of a mixture of Gaussians, beside what real points do.
 
     Args:
       mixture: the Gaussians that the data were drawn from.
       draw: number of samples -> points [N, 1, 1, 2], scaled as the data.
       test: real points [M, 1, 1, 2]; fewer than 2,500 are a floor of as many.
-      drawn: how the samples are drawn, in words.
     """
     made = draw(SAMPLES)
     values, floors = (
@@ -48,7 +45,7 @@ def findings(
         found.metrics[metric] = Metric(
             float(getattr(values, field)),
             SAMPLES,
-            f"{text}; {spread}; {SAMPLES:,} samples{drawn}",
+            f"{text}; {spread}; {SAMPLES:,} samples",
             {"test": float(getattr(floors, field))},
             better,
             unit,

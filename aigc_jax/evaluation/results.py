@@ -153,6 +153,20 @@ def _write_figure(folder: pathlib.Path, figure: Figure, mark: Mapping[str, Any])
 
 
 def read(workdir: pathlib.Path) -> dict[str, Any] | None:
-    """The stored evaluation of a run, None without one."""
+    """The stored evaluation of a run, None without one.
+
+    Raises:
+      ValueError: it is damaged.
+    """
     path = workdir / "evaluation" / "metrics.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    try:
+        content = json.loads(path.read_text()) if path.exists() else None
+    except ValueError as error:
+        raise ValueError(f"{path}: is not JSON ({error}); evaluate the run again") from None
+    parts = {"metrics": dict, "refused": dict, "figures": list, "step": int}
+    if content is not None and not isinstance(content, dict):
+        raise ValueError(f"{path}: holds no evaluation; evaluate the run again")
+    for name, kind in parts.items() if content is not None else ():
+        if not isinstance(content.get(name), kind):
+            raise ValueError(f"{path}: has no {name}; evaluate the run again")
+    return content

@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 from aigc_jax import log
 from aigc_jax.evaluation import results
 
+# What a run has in its folder, however far it came.
+MARKS = ("config.json", "checkpoints", "metrics.jsonl", "evaluation/metrics.json")
+
 
 class Run(NamedTuple):
     """One run as a report sees it."""
@@ -52,7 +55,22 @@ def _record(path: pathlib.Path) -> dict[str, Any]:
         record = json.loads(path.read_text()) if path.exists() else {}
     except ValueError as error:
         raise ValueError(f"{path}: is not JSON ({error}); the next start writes it anew") from None
+    if not isinstance(record, dict) or not isinstance(record.get("config", {}), dict):
+        raise ValueError(f"{path}: is no record of a run")
     return record
+
+
+def listed(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The folders in a folder that a run has written into, damaged ones among them.
+
+    Raises:
+      ValueError: there is none.
+    """
+    inside = sorted(folder.iterdir()) if folder.is_dir() else []
+    found = [path for path in inside if any((path / mark).exists() for mark in MARKS)]
+    if not found:
+        raise ValueError(f"--list={folder}: holds no runs; accepted is a folder of workdirs")
+    return found
 
 
 def rows_of(workdir: pathlib.Path) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from aigc_jax.evaluation.runs import Run
 
 # Of metrics.json; what else stands in it is shown as it is.
 KNOWN = ("run", "step", "seed", "digest", "commit", "versions", "device", "date", "seconds")
-KNOWN += ("metrics", "refused", "figures")
+KNOWN += ("metrics", "refused", "figures", "protocol", "remaining")
 HEADLINES = 4
 DATE = re.compile(r"(?<=\d)T(?=\d)")  # between day and time
 COLOURS = 8
@@ -61,6 +61,7 @@ def facts(run: Run) -> dict[str, Any]:
         "Commit": _both(run, "commit", 12),
         "Config digest": content.get("digest") or run.record.get("digest"),
         "Seed": content.get("seed"),
+        "Options": _options(content.get("protocol", {})),
         **{headed(k): v for k, v in content.items() if k not in KNOWN},
         "Versions": _versions(content.get("versions") or run.record.get("versions") or {}),
     }
@@ -69,6 +70,14 @@ def facts(run: Run) -> dict[str, Any]:
 def _step(run: Run) -> str:
     steps = run.record.get("config", {}).get("steps")
     return f"{run.content['step']:,}" + (f" of {steps:,}" if steps else "")
+
+
+def _options(protocol: Mapping[str, Any]) -> str:
+    """The options of an evaluation that bear on its numbers and do not stand elsewhere."""
+    named = {k: protocol.get(k) for k in ("samples", "iw_samples", "features", "inception_weights")}
+    named |= {"sampling": protocol.get("sampling"), "parameters": protocol.get("parameters")}
+    first = {k: v[0] if isinstance(v, list) else v for k, v in named.items() if v}
+    return " · ".join(f"{name} {value}" for name, value in first.items())
 
 
 def _versions(versions: Mapping[str, str]) -> str:

@@ -22,19 +22,17 @@ def judge(dataset: Dataset, data_dir: str | os.PathLike) -> features.Judge:
     return features.Judge(f"{single.name}, of each channel", apply, accuracy=single.accuracy)
 
 
-def findings(
-    dataset: Dataset, data_dir: str | os.PathLike, draw: Callable, drawn: str = ""
-) -> Findings:
+def findings(dataset: Dataset, data_dir: str | os.PathLike, draw: Callable) -> Findings:
     """Modes and their KL divergence from uniform at exactly 26,000 samples.
 
-    `draw` maps a number to that many samples f32 [N, H, W, 3]; `drawn` says how, in words.
+    `draw` maps a number to that many samples f32 [N, H, W, 3].
     """
     single = features.trained(dataset.digits, data_dir)
     made = draw(modes.STACKED_SAMPLES)
     channels = [single.apply(made[..., c : c + 1])[1].argmax(-1) for c in range(3)]
     values = modes.stacked_modes(np.stack(channels, axis=1).astype(np.int32))
     real = modes.stacked_modes(_true(dataset))
-    text = f"of 1,000, each channel classified by {single.name}{drawn}"
+    text = f"of 1,000, each channel classified by {single.name}"
     count, found = modes.STACKED_SAMPLES, nothing()
     found.metrics["modes"] = Metric(
         values.found, count, f"modes {text}", {"true labels": real.found}, "higher"

@@ -11,7 +11,7 @@ import numpy as np
 from aigc_jax import build, core, preprocess
 from aigc_jax.data.dataset import Dataset, Split
 from aigc_jax.evaluation import features
-from aigc_jax.evaluation.results import Findings, Metric, attempt, floors_of, reason_of
+from aigc_jax.evaluation.results import Findings, attempt, floors_of, reason_of
 
 KINDS = {"fake": "samples", "train": "training images"} | {
     "other": "other training images",
@@ -58,9 +58,6 @@ def look_at_real(study: Study, found: Findings) -> None:
 
     There are no "other" training images where there is only one.
     """
-    if study.judge and study.judge.accuracy is not None:
-        right, count = study.judge.accuracy, study.dataset.eval.length
-        found.metrics["classifier_accuracy"] = Metric(right, count, study.judge.name, {}, "higher")
     train, count = study.dataset.train, study.count
     beyond = min(count, train.length - count)
     chosen = {

@@ -123,7 +123,8 @@ def _telling(content: Mapping[str, Any], step: int) -> str:
         for name in standing.headlines(content, 3)
     ]
     at = f"at step {content['step']:,}: " * (content["step"] != step)
-    return at + (", ".join(parts) or f"all {len(content['refused'])} metrics refused")
+    left = "; cut short" if content.get("remaining") else ""
+    return at + (", ".join(parts) or f"all {len(content['refused'])} metrics refused") + left
 
 
 def _date(content: Mapping[str, Any] | None, rows: Sequence[Mapping[str, Any]]) -> str:

@@ -15,7 +15,14 @@ from aigc_jax.evaluation import features, images, plan, results
 from aigc_jax.evaluation.study import Study
 
 CONFIG = {"seed": 0, "batch_size": 8, "sampling": {}, "data": {}}
-FLAGS = {"features": "", "inception_weights": "", "samples": 40, "iw_samples": 2, "seed": 0}
+FLAGS = {
+    "features": "",
+    "noema": False,
+    "inception_weights": "",
+    "samples": 40,
+    "iw_samples": 2,
+    "seed": 0,
+}
 
 
 def data_of(shape, train=64, test=20, classes=0, **known):
@@ -56,10 +63,10 @@ def algorithm_of(dataset, heads=None, sample=None):
     return core.from_loss(loss, init, tx, eval=evaluate, sample=sample or noise, heads=heads)
 
 
-def found_of(dataset, algorithm, tmp_path, **flags):
+def found_of(dataset, algorithm, tmp_path, sampling=None, **flags):
     """What all tasks of a run together find."""
     example = build.example_of(dataset.info, CONFIG["batch_size"])
-    config = CONFIG | {"data": {"data_dir": str(tmp_path)}}
+    config = CONFIG | {"data": {"data_dir": str(tmp_path)}, "sampling": sampling or {}}
     normalise = lambda key, raw: preprocess.normalise(raw)
     run = build.Run(config, dataset.info, example, algorithm, normalise, normalise)
     mesh = parallel.make_mesh({"data": 1, "fsdp": 1, "tensor": 1})
@@ -85,6 +92,25 @@ def test_eval_and_sample_are_enough(tmp_path):
     assert {"pairwise_distance", "parameters"} <= set(found.metrics)
     assert {"samples", "nearest"} <= {figure.name for figure in found.figures}
     assert "has no labels" in found.refused["frechet_distance"]
+
+
+def test_options_that_differ_are_said_by_every_metric_of_the_model(tmp_path):
+    def scaled(state, keys, cond, *, width: float = 1.0):
+        return {"image": width * jnp.tanh(core.normal(keys, (1, 1, 2)))}
+
+    dataset = data_of((1, 1, 2))
+    algorithm = algorithm_of(dataset, sample=scaled)
+    found = found_of(dataset, algorithm, tmp_path, sampling={"width": 0.5}, noema=True)
+    raw, sampled = (
+        {name for name, metric in found.metrics.items() if said in metric.protocol}
+        for said in ("; raw parameters, not averaged ones", "; sampled with width = 0.5")
+    )
+    cost = {"parameters", "seconds_to_first_sample", "sampling_speed"}
+    assert raw == found.metrics.keys() - cost
+    assert sampled == raw - {"brightness"}
+    # What is the sampler's own default is not said: samplers of other models have other options.
+    plain = found_of(dataset, algorithm, tmp_path, sampling={"width": 1.0})
+    assert not [m for m in plain.metrics.values() if "width" in m.protocol or "raw" in m.protocol]
 
 
 def broken(state, batch, key):

@@ -147,7 +147,6 @@ def test_runs_are_compared_and_listed(trained, capsys):
     ("flags", "said"),
     [
         (["--workdir=nowhere"], "nowhere"),
-        (["--list=nowhere"], "nowhere"),
         (["--workdir={gan}", "--compare=nowhere"], "nowhere"),
         (["--workdir={gan}", "--features=nowhere:f"], "nowhere"),
         (["--workdir={gan}", "--inception_weights=nowhere.pth"], "nowhere.pth"),
@@ -175,3 +174,60 @@ def test_results_are_written_as_they_come(trained, monkeypatch):
     content = results.read(trained["gan"])
     assert list(content["metrics"]) == ["one"]
     assert content["remaining"] == ["two", "three"]
+
+
+@pytest.fixture
+def asked(trained, monkeypatch):
+    """(flags) -> whether --compare measures the GAN's run anew under them."""
+    content = measured(trained["gan"])
+    path, made = trained["gan"] / "evaluation" / "metrics.json", []
+    monkeypatch.setattr(evaluate, "evaluate", lambda *_: made.append(True))
+
+    def again(*flags, **changes):
+        path.write_text(json.dumps(content | changes))
+        made.clear()
+        words = [f"--workdir={trained['vae']}", *FLAGS, *flags]
+        evaluate.evaluated(trained["gan"], evaluate.parse(words))
+        return bool(made)
+
+    return again
+
+
+def test_only_what_was_measured_alike_is_used_again(asked, tmp_path, monkeypatch):
+    module = tmp_path / "my_other_features.py"
+    module.write_text("def f(images):\n    return images.reshape(len(images), -1)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    weights = tmp_path / "weights.pth"
+    weights.write_bytes(b"1")
+    assert not asked()
+    assert not asked("--step=4")  # which is the other run's
+    for flag in (
+        *("--noema", "--samples=119", "--iw_samples=5", "--seed=1"),
+        *("--features=my_other_features:f", f"--inception_weights={weights}"),
+    ):
+        assert asked(flag), flag
+    assert asked(protocol={})
+    assert asked(remaining=["cost"])
+    assert asked(protocol={"version": 1})  # of an earlier meaning of the numbers
+
+
+def test_a_damaged_run_is_left_out_of_a_comparison(trained, tmp_path, capsys, monkeypatch):
+    (tmp_path / "other").mkdir()
+    for name in ("config.json", "checkpoints"):
+        (tmp_path / "other" / name).symlink_to(trained["vae"] / name)
+    whole = evaluate.evaluate
+
+    def fails(workdir, flags):
+        if workdir.name == "other":
+            raise ValueError("no checkpoint could be restored")
+        return whole(workdir, flags)
+
+    monkeypatch.setattr(evaluate, "evaluate", fails)
+    tasks = [("one", lambda found: found.metrics.update(one=results.Metric(1.0, 1, "counted")))]
+    monkeypatch.setattr(plan, "tasks", lambda *_: tasks)
+    words = [f"--workdir={trained['gan']}", "--compare", str(tmp_path / "other")]
+    assert evaluate.main(words) == 2
+    told = capsys.readouterr()
+    assert "left out, no checkpoint could be restored" in told.err
+    assert "counted" in (trained["gan"] / "evaluation" / "report.html").read_text()
+    assert "one" in told.out
