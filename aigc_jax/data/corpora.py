@@ -27,7 +27,9 @@ def read(config: Mapping[str, Any]) -> Corpus:
     if config["name"] == "python_text":
         return python_text(pathlib.Path(sysconfig.get_path("stdlib")))
     path = pathlib.Path(config["name"])
-    return text_folder.read(path, config["max_rejected"]) if path.is_dir() else own_file(path)
+    if path.is_dir():
+        return text_folder.read(path, config["max_rejected"], config["splits"])
+    return own_file(path)
 
 
 def outline(config: Mapping[str, Any]) -> Corpus:

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from aigc_jax import refusals
 from aigc_jax.data import image_file, layout, verdicts
 from aigc_jax.data.dataset import Info
 from aigc_jax.data.dirt import Unusable, shown
@@ -96,6 +97,7 @@ def origin(
     channels: int | None,
     max_rejected: float = 0.01,
     data_dir: str | os.PathLike | None = None,
+    splits: str = "",
 ) -> Origin:
     """A folder as an image set; only names, sizes and headers are read before it is opened.
 
@@ -106,7 +108,7 @@ def origin(
         `max_rejected` of them can't be used; also later, when decoding shows that.
     """
     root = pathlib.Path(folder)
-    found = layout.listed(root)
+    found = layout.listed(root, splits)
     files = sorted((path for split in found.values() for path, _ in split), key=str)
     stamps = [verdicts.stamped(root, path) for path in files]
     shapes, reasons = verdicts.examined(root, stamps, data_dir)
@@ -116,20 +118,19 @@ def origin(
     refused = Refused(root, len(files), max_rejected, named)
     refused.check()
     kept = {s: [file for file in f if file[0] not in unusable] for s, f in found.items()}
-    splits = _splits(root, kept)
-    names = {name for name_of in found.values() for _, name in name_of if name}
-    classes = {name: i for i, name in enumerate(layout.natural_order(names))}
+    parts = _splits(root, kept)
+    classes = {name: i for i, name in enumerate(_classes(root, found, kept))}
 
     def open():
         depth = channels or shape[2]
-        return {name: Files(split, classes, depth, refused) for name, split in splits.items()}
+        return {name: Files(split, classes, depth, refused) for name, split in parts.items()}
 
     stamps = [stamp for stamp, reason in zip(stamps, reasons, strict=True) if not reason]
     sizes = [[name, size] for name, size, _ in stamps]
     info = Info(
         name=shown(root.resolve().name),
-        sizes={name: len(split) for name, split in splits.items()},
-        eval_split=list(splits)[1],
+        sizes={name: len(split) for name, split in parts.items()},
+        eval_split=list(parts)[1],
         shapes={"image": shape, **({"label": ()} if classes else {})},
         dtypes={"image": "uint8", **({"label": "int32"} if classes else {})},
         num_classes=len(classes),
@@ -141,12 +142,31 @@ def origin(
         rejected=refused.count(),
         class_names=tuple(map(shown, classes)),
     )
-    return Origin(info, open, [DECODING, stamps], _note(root, files, refused), refused)
+    # Beside what it was in earlier versions only what makes other arrays of the same files.
+    newer = [splits] * bool(splits) + [list(classes)] * (list(classes) != sorted(classes))
+    note = _note(root, files, refused, splits)
+    return Origin(info, open, [DECODING, stamps, *newer], note, refused)
 
 
-def _note(root: pathlib.Path, files: Sequence[pathlib.Path], refused: Refused) -> str:
+def _classes(
+    root: pathlib.Path, found: Mapping[str, Sequence[Labelled]], kept: Mapping[str, Sequence]
+) -> tuple[str, ...]:
+    """The classes in their order; one that has lost all files to train on is refused."""
+    names = {name for files in found.values() for _, name in files if name}
+    trained = next(iter(kept.values()))  # of "train", or of "", which is divided later
+    lost = layout.natural_order(names - {name for _, name in trained})
+    if lost:
+        refusals.refuse(
+            f"image folder {shown(root)}: none of the files of class {', '.join(map(shown, lost))} "
+            "can be used to train on; accepted are classes with at least one: mend the files, or "
+            "take the folder away"
+        )
+    return layout.natural_order(names)
+
+
+def _note(root: pathlib.Path, files: Sequence[pathlib.Path], refused: Refused, splits: str) -> str:
     """What is left out and what is overlooked, a line for each."""
-    others = layout.overlooked(root, files)
+    others = layout.overlooked(root, files, splits)
     lines = [refused.summary()] if refused.count() else []
     lines += [f"image folder {shown(root)}: {others}"] if others else []
     return "\n".join(lines)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from aigc_jax import refusals
 from aigc_jax.data import builders, cache
 from aigc_jax.data.dataset import Dataset, Info, Split, rows
 from aigc_jax.data.dirt import say
@@ -162,6 +163,17 @@ def _judged(origin: Origin, arrays: Mapping[str, np.ndarray]) -> int:
     return origin.refused.count()
 
 
+def _check_classes(info: Info, labels: Sequence[int]) -> None:
+    """Refuses classes that damage has left without an image to train on."""
+    lost = [name for i, name in enumerate(info.class_names) if i not in labels]
+    if lost:
+        refusals.refuse(
+            f"image folder {info.name}: none of the files of class {', '.join(lost)} can be used "
+            "to train on; accepted are classes with at least one: mend the files, or take the "
+            "folder away"
+        )
+
+
 def _bytes(info: Info) -> int:
     return sum(info.sizes.values()) * math.prod(info.shapes["image"])
 
@@ -199,5 +211,7 @@ def load(
     key = cache.digest([origin.state, dict(info.sizes), dict(info.shapes)])
     arrays = cache.cached(pathlib.Path(data_dir) / "arrays" / f"{info.name}-{key}", decoded)
     info = info._replace(rejected=_judged(origin, arrays))
+    if origin.refused and origin.refused.damaged and not limit:
+        _check_classes(info, arrays.get("train.label", ()))
     parts = [{k: arrays[f"{name}.{k}"] for k in info.shapes} for name in names]
     return Dataset(info, *(Split(len(part["image"]), part, rows) for part in parts))

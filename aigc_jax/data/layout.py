@@ -6,11 +6,10 @@ import pathlib
 import re
 from collections.abc import Collection, Iterator
 
+from aigc_jax.data import split_names
 from aigc_jax.data.dirt import shown
 from aigc_jax.data.image_file import SUFFIXES
 
-# Names of the folder beside train/ that evaluation takes, the first that there is -> its split.
-EVALUATION = {"test": "test"} | dict.fromkeys(("validation", "valid", "val"), "validation")
 LAYOUTS = (
     "DIR/*.png, DIR/<class>/*.png, or DIR/train/ and one of DIR/test/, DIR/validation/, DIR/valid/ "
     f"and DIR/val/ with either of these inside ({', '.join(SUFFIXES)})"
@@ -22,22 +21,23 @@ UNREAD = (".avif", ".dng", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".
 Labelled = tuple[pathlib.Path, str | None]  # a file and its class
 
 
-def listed(root: pathlib.Path) -> dict[str, list[Labelled]]:
+def listed(root: pathlib.Path, splits: str = "") -> dict[str, list[Labelled]]:
     """{"train": files, "test" or "validation": files} as the folders say, else {"": files}.
 
     Raises:
       ValueError: there are no images, images with and without class, or a class not in train.
     """
-    folders = split_folders(root)
+    folders = split_folders(root, splits)
     if len(folders) < 2:
-        return {"": _labelled(root, *folders.values())}
-    found = {split: _labelled(root, folder) for split, folder in folders.items()}
+        return {"": _labelled(root, *folders.values(), splits=splits)}
+    found = {split: _labelled(root, folder, splits) for split, folder in folders.items()}
     train, evaluation = found.values()
     classes = list(natural_order({name for _, name in train if name}))
     for path, name in evaluation:
         if (name or "") not in (classes or [""]):
             raise ValueError(
-                f"image folder {shown(root)}: {shown(path)} is of no class of train/: {classes}"
+                f"image folder {shown(root)}: {shown(path)} is of no class of "
+                f"{shown(folders['train'])}/: {classes}"
             )
     return found
 
@@ -55,13 +55,10 @@ def natural_order(names: Collection[str]) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: (parts(name), name)))
 
 
-def split_folders(root: pathlib.Path) -> dict[str, str]:
-    """{split: name of its folder}: nothing, only "train", or "train" and the one to evaluate."""
-    there = {p.name for p in _listing(root) if p.is_dir()}
-    if "train" not in there:
-        return {}
-    evaluation = [name for name in EVALUATION if name in there][:1]
-    return {"train": "train", **{EVALUATION[name]: name for name in evaluation}}
+def split_folders(root: pathlib.Path, splits: str = "") -> dict[str, str]:
+    """`split_names.folders` of images."""
+    _listing(root)  # says so if it can't be read
+    return split_names.folders(root, splits, SUFFIXES)
 
 
 def _listing(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -77,7 +74,7 @@ def _images(folder: pathlib.Path) -> list[pathlib.Path]:
     return [p for p in _listing(folder) if p.suffix.lower() in SUFFIXES]
 
 
-def _labelled(root: pathlib.Path, inside: str = "") -> list[Labelled]:
+def _labelled(root: pathlib.Path, inside: str = "", splits: str = "") -> list[Labelled]:
     """The files of `root/inside/*.png` without class, or of `root/inside/<class>/*.png` with it.
 
     Raises:
@@ -93,16 +90,16 @@ def _labelled(root: pathlib.Path, inside: str = "") -> list[Labelled]:
             f"{shown(nested[0][0])} has one. Accepted: {LAYOUTS}"
         )
     if not flat and not nested:
-        others = overlooked(root, ())
+        others = overlooked(root, (), splits)
         told = f" where they are looked for: {others}" if others else ""
         raise ValueError(f"image folder {shown(folder)}: no images{told}. Accepted: {LAYOUTS}")
     return flat or nested
 
 
-def overlooked(root: pathlib.Path, taken: Collection[pathlib.Path]) -> str:
+def overlooked(root: pathlib.Path, taken: Collection[pathlib.Path], splits: str = "") -> str:
     """A phrase that counts the images below a folder that are not taken, and says why; "": none."""
     names = {str(path) for path in taken}
-    folders = set(split_folders(root).values())
+    folders = set(split_folders(root, splits).values())
     counts, first = collections.Counter(), {}
     for path in files_below(root):
         if path not in names and os.path.splitext(path)[1].lower() in (*SUFFIXES, *UNREAD):

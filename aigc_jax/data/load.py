@@ -27,9 +27,9 @@ from aigc_jax.refusals import refuse
 TEXTS = ("python_text", "tiny_shakespeare")
 MUSIC = ("jsb_chorales",)
 # The options that each kind of set reads, beside its name and its folders.
-IMAGES = ("image_size", "channels", "limit", "max_memory_gib", "max_rejected")
+IMAGES = ("image_size", "channels", "limit", "max_memory_gib", "max_rejected", "splits")
 READ = {
-    text: ("context", "tokenizer", "vocab_size", "limit", "max_rejected"),
+    text: ("context", "tokenizer", "vocab_size", "limit", "max_rejected", "splits"),
     music: ("context", "transpose", "limit", "max_rejected"),
     points: ("limit",),
     stacked: ("image_size", "channels", "limit"),
@@ -50,6 +50,7 @@ def options(
     transpose: Annotated[int, between(0, 12)] = 0,
     max_memory_gib: Annotated[float, above(0)] = 1.0,
     max_rejected: Annotated[float, between(0, 1)] = 0.01,
+    splits: str = "",
 ) -> dict[str, Any]:
     """The data section of a config, checked and completed.
 
@@ -69,6 +70,8 @@ def options(
         semitones below and above it.
       max_memory_gib: images that take more than this decoded are streamed.
       max_rejected: share of the files of a folder that may be unusable; they are left out.
+      splits: the folder inside of a folder that is trained on, and after a comma the one that
+        evaluation takes; "none": all are classes; by default train/ and test/, if they are there.
 
     Raises:
       ValueError: names the key, its value and what is accepted.
@@ -85,6 +88,8 @@ def options(
 def _check_idle(config: Mapping[str, Any], known: Any) -> None:
     """Options that the set of a config does not read must be at their defaults."""
     read = READ.get(known, IMAGES)
+    if not pathlib.Path(config["name"]).is_dir():
+        read = tuple(name for name in read if name != "splits")
     for name, parameter in inspect.signature(options).parameters.items():
         idle = name not in ("name", "manual_dir", "data_dir", *read)
         if idle and config[name] != parameter.default:
@@ -113,7 +118,7 @@ def _image_origin(config: Mapping[str, Any]) -> images.Origin | None:
     if name in builders.SETS:
         return images.known(name, config["manual_dir"], config["data_dir"])
     if name and pathlib.Path(name).is_dir():
-        chosen = ("image_size", "channels", "max_rejected", "data_dir")
+        chosen = ("image_size", "channels", "max_rejected", "data_dir", "splits")
         return folder.origin(name, **{key: config[key] for key in chosen})
     found = prepared.find(name, config["data_dir"])
     return prepared.origin(name, found, config["image_size"]) if found else None

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from aigc_jax.data import contents, duplicates, layout, outliers, room, verdicts
+from aigc_jax.data import contents, duplicates, outliers, room, split_names, verdicts
 from aigc_jax.data.contents import KINDS
 from aigc_jax.data.dirt import Unusable
 from aigc_jax.data.inspection import IMAGES, Facts, Kind
@@ -109,9 +109,9 @@ def rejections(
     if kind is IMAGES:
         for i, (what, reason) in _odd_shapes(found, flags, notes).items():
             reject(i, what, reason)
-    evaluation = list(layout.EVALUATION)
-    rank = {name: i - len(evaluation) for i, name in enumerate(evaluation)}
-    order = sorted(range(len(files)), key=lambda i: (rank.get(names[i].split("/")[0], 0), names[i]))
+    ranks = {"test": -2, "validation": -1}
+    rank = [ranks.get(split_names.meant(name.split("/")[0]), 0) for name in names]
+    order = sorted(range(len(files)), key=lambda i: (rank[i], names[i]))
     left = [i for i in order if i not in out]
     for copy, first in duplicates.exact([found[i].digest for i in left]).items():
         _reject_copy(reject, "duplicate", "is a copy of", names, left[copy], left[first])

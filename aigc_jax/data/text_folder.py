@@ -1,7 +1,7 @@
 """A folder of the user's own text files as one text, dirty or not.
 
 Its documents, at any depth, follow each other in natural order ("2.txt" before "10.txt"), each with
-a line end of its own. With `train/` and one of `layout.EVALUATION` the split is what the folders
+a line end of its own. With `train/` and one of `EVALUATION` the split is what the folders
 say. Else whole documents are held out, in an order that their paths' hashes say, as many as fit
 into a tenth of the characters; where that leaves less than a twentieth, because documents are few
 and long, it is the last tenth of all characters, as of a single file.
@@ -14,20 +14,21 @@ import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from aigc_jax.data import contents, layout, text_file
+from aigc_jax.data import contents, layout, split_names, text_file
 from aigc_jax.data.corpus import Corpus
 from aigc_jax.data.dirt import Unusable, shown
 from aigc_jax.data.inspection import TEXTS
 from aigc_jax.data.refused import Refused
+from aigc_jax.data.split_names import EVALUATION
 
 WHAT = "text folder"
 LAYOUTS = (
     "DIR/**/*.txt, or DIR/train/**/*.txt and one of "
-    f"{', '.join(f'DIR/{name}/' for name in layout.EVALUATION)} ({', '.join(TEXTS.suffixes)})"
+    f"{', '.join(f'DIR/{name}/' for name in EVALUATION)} ({', '.join(TEXTS.suffixes)})"
 )
 
 
-def read(folder: str | os.PathLike, max_rejected: float) -> Corpus:
+def read(folder: str | os.PathLike, max_rejected: float, splits: str = "") -> Corpus:
     """The documents of a folder in two parts; the fingerprint is of their names and contents.
 
     Raises:
@@ -35,11 +36,11 @@ def read(folder: str | os.PathLike, max_rejected: float) -> Corpus:
         `max_rejected` of the files can't be used.
     """
     root = pathlib.Path(folder)
-    files = listed(root)
+    files = listed(root, splits)
     texts, reasons = _documents(root, files)
     refused = Refused(root, len(files), max_rejected, reasons, what=WHAT)
     refused.check()
-    train, evaluation, eval_split = _parts(root, texts)
+    train, evaluation, eval_split = _parts(root, texts, splits)
     sha = hashlib.sha256()
     for name, text in texts.items():
         sha.update(f"{len(name.encode())} {len(text.encode())} {name}{text}".encode())
@@ -51,13 +52,13 @@ def read(folder: str | os.PathLike, max_rejected: float) -> Corpus:
     return Corpus(train, evaluation, fingerprint, eval_split, len(reasons), "\n".join(lines))
 
 
-def listed(root: pathlib.Path) -> list[pathlib.Path]:
+def listed(root: pathlib.Path, splits: str = "") -> list[pathlib.Path]:
     """The text files that are taken, in natural order: those of the splits' folders, if any.
 
     Raises:
       ValueError: there are none.
     """
-    folders = tuple(layout.split_folders(root).values())
+    folders = tuple(split_names.folders(root, splits, TEXTS.suffixes).values())
     below = [pathlib.Path(path) for path in layout.files_below(root)]
     texts = [path for path in below if path.suffix.lower() in TEXTS.suffixes]
     taken = [p for p in texts if not folders or p.relative_to(root).parts[0] in folders]
@@ -93,9 +94,9 @@ def _documents(
     return texts, reasons
 
 
-def _parts(root: pathlib.Path, texts: Mapping[str, str]) -> tuple[str, str, str]:
+def _parts(root: pathlib.Path, texts: Mapping[str, str], splits: str) -> tuple[str, str, str]:
     """(training text, evaluation text, the split's name)."""
-    folders = layout.split_folders(root)
+    folders = split_names.folders(root, splits, TEXTS.suffixes)
     if len(folders) == 2:
         inside = lambda folder: [n for n in texts if n.split("/")[0] == folder]
         for folder in folders.values():

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from aigc_jax import refusals
 from aigc_jax.data import folder, image_file, images
 
 GOOD = 30
@@ -203,13 +204,18 @@ def test_the_fingerprint_is_of_the_files_in_use(own):
     assert folder.origin(own, None, None, 1.0).info.fingerprint != before
 
 
-def test_a_class_keeps_its_number_when_none_of_its_files_can_be_used(tmp_path):
+@pytest.mark.parametrize("of_b", [b"", damaged_inside()], ids=["empty", "damaged"])
+def test_a_class_of_which_no_file_can_be_used_is_refused(tmp_path, of_b):
     for name in "abc":
         (tmp_path / "own" / name).mkdir(parents=True)
         for i in range(6):
-            raw = b"" if name == "b" else encoded(i)
+            raw = of_b if name == "b" else encoded(i)
             (tmp_path / "own" / name / f"{i}.png").write_bytes(raw)
-    held = load(tmp_path / "own", tmp_path)
+    for _ in range(2):  # decoded, and from the cache
+        with pytest.raises(ValueError, match="none of the files of class b can be used"):
+            load(tmp_path / "own", tmp_path)
+    with refusals.only_said():  # a run that was begun with it keeps its number
+        held = load(tmp_path / "own", tmp_path)
     assert held.info.num_classes == 3
     assert {0, 2} == set(held.train.arrays["label"]) | set(held.eval.arrays["label"])
 
