@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from aigc_jax import checks, core, kinds, optim, overrides, preprocess, vocabulary
+from aigc_jax import checks, core, kinds, optim, overrides, preprocess, ranges, vocabulary
 from aigc_jax import config as configs
 from aigc_jax.data import conformance
 from aigc_jax.data import load as data
@@ -17,6 +17,7 @@ from aigc_jax.data.dirt import say
 from aigc_jax.families import RATES, family, optimizers_of
 from aigc_jax.guard import guarded
 from aigc_jax.names import find, is_code, resolve
+from aigc_jax.refusals import refuse
 
 SECTIONS = ("algorithm", "optimizer", "data", "augment", "sampling")
 
@@ -238,6 +239,11 @@ def run(config: Mapping[str, Any], info: Info, trust: Collection[str] | None = N
     checks.check(config, trust)
     example = example_of(info, config["batch_size"])
     made = algorithm(config, example, trust)
+    if config["steps"] * made.batches_per_step > ranges.INT32:
+        refuse(
+            f"config.steps = {config['steps']}: with {made.batches_per_step} batches each, must "
+            f"count up to {ranges.INT32:,} batches at most"
+        )
     shapes = core.shapes_of(made)
     checks.check_patterns(config, shapes.params)
     checks.check_metric(config, made, shapes, example)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from aigc_jax import config as configs
-from aigc_jax import core, names, optim, preprocess, ranges
+from aigc_jax import core, names, optim, preprocess, ranges, sharding
 from aigc_jax.data import load as data
 from aigc_jax.families import RATES, direction_of, family
 from aigc_jax.identity import INTERVALS
@@ -41,6 +41,7 @@ def check(config: Mapping[str, Any], trust: Collection[str] | None = None) -> No
         function = find(config["data"]["name"], (), "config.data.name")
         ranges.check(function, config["data"], "config.data")
     ranges.check(preprocess.augment, config["augment"], "config.augment")
+    sharding.rules_of(config, trust)
 
 
 def _check_together(config: Mapping[str, Any]) -> None:
@@ -53,7 +54,12 @@ def _check_together(config: Mapping[str, Any]) -> None:
     for key, accepted in options.items():
         if config[key] not in accepted:
             raise ValueError(configs.unknown(f"config.{key} = {config[key]!r}", accepted))
-    configs.profiled_steps(config["profile_steps"])
+    span = configs.profiled_steps(config["profile_steps"])
+    if span and span[0] >= config["steps"]:
+        refuse(
+            f"config.profile_steps = {config['profile_steps']!r}: must begin before the last of "
+            f"config.steps = {config['steps']}"
+        )
     decays = [section.get("weight_decay_paths", "") for section in config["optimizer"].values()]
     for pattern in (*config["freeze"], *config["init_params"], *decays):
         try:

@@ -65,7 +65,9 @@ def _elements_fit(value: Sequence, inside: tuple[Any, ...]) -> bool:
 
 
 def shown(kind: Any) -> str:
-    """A type in words: "of type int | None", "of type tuple[int, ...]"."""
+    """A type in words: "of type int | None", "of type tuple[int, ...]", "'a' or 'b'"."""
+    if get_origin(kind) is Literal:
+        return " or ".join(map(repr, get_args(kind)))
     return f"of type {_name(kind)}"
 
 

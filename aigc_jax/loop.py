@@ -23,6 +23,7 @@ from aigc_jax import (
     health,
     launch,
     lock,
+    memory,
     parallel,
     profile,
     refusals,
@@ -79,6 +80,7 @@ def train(config: Mapping[str, Any], workdir: pathlib.Path) -> core.State:
         tokenizer = finetune.tokenizer_of(config["init_from"], config["data"]["name"])
         run = build.run(config, build.describe_data(config, tokenizer))
         samples.check(run)
+        memory.check_batch(run, mesh)
     with (
         lock.locked(workdir),
         launch.stop_requests() as stop_requested,
@@ -273,14 +275,8 @@ def _items(run: build.Run, split: Split, mesh: jax.sharding.Mesh) -> Callable:
     """(cursor) -> the endless items of training from batch `cursor` on."""
     config, batches = run.config, run.algorithm.batches_per_step
     steps = feed.steps_per_call(config, split)
-    drawn = functools.partial(
-        feed.training_items,
-        split,
-        seed=config["seed"],
-        batch_size=config["batch_size"],
-        batches_per_step=batches,
-        steps=steps,
-    )
+    sizes = {"batch_size": config["batch_size"], "batches_per_step": batches, "steps": steps}
+    drawn = functools.partial(feed.training_items, split, seed=config["seed"], **sizes)
     if jax.process_count() == 1:
         return lambda cursor: drawn(cursor=cursor)
     where = parallel.batched(mesh, axis=1)

@@ -107,7 +107,10 @@ def augment(
 
     def augmented(key, batch):
         if "image" not in batch:
-            raise ValueError(f"augment: needs data with images; this has {sorted(batch)}")
+            on = ", ".join(name for name, value in chosen.items() if value)
+            raise ValueError(
+                f"config.augment: {on} need data with images; this has {sorted(batch)}"
+            )
         images = batch["image"]
         if shift >= min(images.shape[1:3]):
             raise ValueError(

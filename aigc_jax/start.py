@@ -5,7 +5,7 @@ import pathlib
 
 import jax
 
-from aigc_jax import build, checkpoint, core, finetune, log, parallel, sharding
+from aigc_jax import build, checkpoint, core, finetune, log, memory, parallel, sharding
 
 
 def layout(run: build.Run, mesh: jax.sharding.Mesh) -> tuple[core.State, core.State]:
@@ -58,7 +58,8 @@ def _check_untrained(workdir: pathlib.Path) -> None:
 
 def first_state(run: build.Run, mesh: jax.sharding.Mesh) -> core.State:
     """A pretrained start, else a fresh one."""
-    _, shardings = layout(run, mesh)
+    shapes, shardings = layout(run, mesh)
+    memory.check_state(shapes, shardings)
     state = _fresh(run, shardings)
     if run.config["init_from"]:
         state = finetune.start_from(state, run.config["init_from"], run.config["init_params"])

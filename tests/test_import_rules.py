@@ -64,10 +64,11 @@ RULES |= {
     "constraints": "jax flax .core .layers.shares",
     "describe_compiled": "jax numpy .build .compiled.* .compiling .core .flops .parallel",
     "storage.*": "jax numpy orbax .core .failure .renamed .storage.*",
-    "checks": "jax .config .core .data.* .families .identity .names .optim .preprocess",
+    "checks": "jax .config .core .data.* .families .identity .names .optim .preprocess .sharding",
     "rollback": "jax numpy .build .checkpoint .core .guard .log .parallel .start",
     "profile": "jax",
-    "start": "jax .build .checkpoint .core .finetune .log .parallel .sharding",
+    "memory": "jax .build .core .parallel",
+    "start": "jax .build .checkpoint .core .finetune .log .memory .parallel .sharding",
     "flops": "jax numpy",
     "names": "jax flax .config .kinds",
     "families": ".config .names .schedules",
@@ -91,8 +92,8 @@ RULES |= {
     "describe": "jax flax numpy .build .checks .core .describe_compiled .families .finetune .flops"
     " .names .parallel .schedules .sharding .stored_config",
     "loop": "jax numpy .build .checkpoint .checks .config .core .data.* .failure .feed .finetune"
-    " .guard .health .launch .lock .log .parallel .profile .rollback .samples .showing .start"
-    " .workdir",
+    " .guard .health .launch .lock .log .memory .parallel .profile .rollback .samples .showing"
+    " .start .workdir",
     "evaluation.*": "jax flax numpy .build .config .core .data.* .describe .evaluation.* .feed"
     " .log .media.* .metrics.* .names .parallel .preprocess .samples .seeds",
     "evaluate": ".build .checkpoint .config .data.* .evaluation.* .launch .media.* .parallel .seeds"

@@ -78,7 +78,7 @@ def fault_of(section):
         ({"weights": {"a": -1.0}}, "weights = {'a': -1.0}: must be at least 0"),
         ({"weights": {"a": "b"}}, "weights = {'a': 'b'}: must be of type dict of float"),
         ({"rise": 6, "fall": 5}, "fall = 5: it + rise = 6 must be at most steps = 10"),
-        ({"kind": "c"}, "kind = 'c': must be of type 'a' | 'b'"),
+        ({"kind": "c"}, "kind = 'c': must be 'a' or 'b'"),
         (
             {"kind": "b", "only_a": 0.9},
             "only_a = 0.9: does nothing with kind = 'b', only with 'a'",
@@ -142,7 +142,7 @@ REFUSED = [
     ("vae", ("steps=3000000000",), "config.steps = 3000000000: must fit into 32 bits"),
     ("vae", ("rollback_lr_scale=0",), "rollback_lr_scale = 0.0: must be above 0 and at most 1"),
     ("vae", ("algorithm.latent_dim=0",), "config.algorithm.latent_dim = 0: must be at least 1"),
-    ("vae", ("algorithm.importance_samples=0",), "importance_samples = 0: must be at least 1"),
+    ("vae", ("algorithm.importance_samples=0",), "importance_samples = 0: must be from 1"),
     ("vae", ("algorithm.beta=-1",), "config.algorithm.beta = -1.0: must be at least 0"),
     ("vae", ("algorithm.free_bits=-1",), "config.algorithm.free_bits = -1.0: must be at least 0"),
     ("vae", ("algorithm.encoder_args.hidden=64,0",), "encoder_args.hidden = (64, 0): must be at"),

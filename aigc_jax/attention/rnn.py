@@ -5,7 +5,7 @@ recurrent state in place of a cache.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -72,7 +72,7 @@ class RnnLanguageModel(nn.Module):
     vocab: Annotated[int, at_least(1)]
     dim: Annotated[int, at_least(1)] = 128
     layers: Annotated[int, between(1, 1000)] = 2
-    cell: str = "lstm"
+    cell: Literal[tuple(CELLS)] = "lstm"
     dropout: Annotated[float, below(1)] = 0.0
     dtype: Any = jnp.float32
 

@@ -12,7 +12,7 @@ the number of tokens that can be looked back on, or None for any, `start(pad, ca
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -93,10 +93,10 @@ class Transformer(nn.Module):
     layers: Annotated[int, between(1, 1000)] = 4
     heads: Annotated[int, at_least(1)] = 4
     kv_heads: Annotated[int | None, at_least(1)] = None  # None: as many as heads
-    positions: str = "learned"
+    positions: Literal[tuple(SCHEMES)] = "learned"
     periods: Annotated[Sequence[int], at_least(2)] = ()
-    norm: str = "layer"
-    ffn: str = "gelu"
+    norm: Literal[tuple(NORMS)] = "layer"
+    ffn: Literal[FFNS] = "gelu"
     qk_norm: bool = False
     bias: bool = True
     dropout: Annotated[float, below(1)] = 0.0

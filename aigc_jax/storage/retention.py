@@ -131,7 +131,8 @@ def rename(paths: list[pathlib.Path], suffix: str) -> list[pathlib.Path]:
 def most_at_once(config: Mapping[str, Any]) -> int:
     """How many checkpoints a run's folder holds at most: with one in the making and one to go."""
     regular = config["steps"] // config["keep_every"] if config["keep_every"] else 0
-    return config["keep_last"] + regular + bool(config["keep_best"]) + 2
+    saves = -(-config["steps"] // config["save_every"]) + 1  # that of step 0 too
+    return min(config["keep_last"] + regular + bool(config["keep_best"]), saves) + 2
 
 
 def check_space(workdir: pathlib.Path, state: PyTree, copies: int) -> None:

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import optax
 
 from aigc_jax import core, schedules
-from aigc_jax.ranges import at_least
+from aigc_jax.ranges import at_least, between
 from aigc_jax.vae import binarization, checks, heads, likelihoods, networks, objectives
 from aigc_jax.vae.model import Model, autoencode, initialisers
 
@@ -52,7 +52,7 @@ def make(
     likelihood: str | Callable = "bernoulli",
     binarize: Literal["dynamic", "none"] = "dynamic",
     objective: Callable[..., jax.Array] = objectives.negative_elbo,
-    importance_samples: Annotated[int, at_least(1)] = 1,
+    importance_samples: Annotated[int, between(1, 100_000)] = 1,
     beta: Annotated[float, at_least(0)] = 1.0,
     beta_schedule: str | Callable = "constant",
     free_bits: Annotated[float, at_least(0)] = 0.0,

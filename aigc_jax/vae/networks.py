@@ -128,7 +128,12 @@ def _activation(name: str) -> Callable[[jax.Array], jax.Array]:
       ValueError: there is none.
     """
     found = getattr(jax.nn, name, None)
-    if not callable(found):
+    numbers = jax.ShapeDtypeStruct((2,), jnp.float32)
+    try:
+        fits = jax.eval_shape(found, numbers).shape == numbers.shape
+    except (TypeError, ValueError, AttributeError):  # no function, or not of an array alone
+        fits = False
+    if not fits:
         raise ValueError(f"activation={name!r}: must be a function of jax.nn, such as relu or tanh")
     return found
 

@@ -56,10 +56,11 @@ def test_a_link_in_the_place_of_a_checkpoint_goes_but_not_what_it_leads_to(tmp_p
     [
         (dict(keep_last=3, keep_every=0, keep_best=""), 5),
         (dict(keep_last=1, keep_every=10, keep_best="loss"), 104),
+        (dict(keep_last=10**9, keep_every=0, keep_best="loss"), 503),
     ],
 )
 def test_space_is_asked_for_all_that_will_be_kept(kept, most):
-    assert retention.most_at_once({"steps": 1000, **kept}) == most
+    assert retention.most_at_once({"steps": 1000, "save_every": 2, **kept}) == most
 
 
 def test_retention_goes_on_over_resumed_runs(tmp_path):
