@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from aigc_jax import core, samples
-from aigc_jax.evaluation import features, galleries
+from aigc_jax.evaluation import features, fid, galleries
 from aigc_jax.evaluation.results import Figure, Findings, Metric, attempt, floors_of, measured
 from aigc_jax.evaluation.study import (
     Looked,
@@ -39,7 +39,8 @@ def tasks(study: Study) -> Iterator[Task]:
     yield "reading real images", lambda found: look_at_real(study, found)
     yield f"drawing {study.count:,} samples", lambda found: look_at_fakes(study, found)
     if study.judge:
-        yield "Fréchet distance", lambda found: _frechet(study, found)
+        distance = fid.add if study.judge.fid else _frechet
+        yield "Fréchet distance", lambda found: distance(study, found)
         yield "kernel distance", lambda found: _kernel(study, found)
         yield "precision, recall, density, coverage", lambda found: _quality(study, found)
         yield "two-sample test", lambda found: _two_sample(study, found)
@@ -56,14 +57,12 @@ def tasks(study: Study) -> Iterator[Task]:
 
 
 def _frechet(study: Study, found: Findings) -> None:
-    name = "fid" if study.judge.fid else "frechet_distance"
-
     def measure() -> Metric:
-        value, floors = compared(study, found, name, frechet.frechet_distance)
-        called = "" if study.judge.fid else "; not FID, which is of Inception features only"
-        return Metric(value, study.count, against(study) + called, floors, "lower")
+        value, floors = compared(study, found, "frechet_distance", frechet.frechet_distance)
+        text = f"{against(study)}; not FID, which is of Inception features only"
+        return Metric(value, study.count, text, floors, "lower")
 
-    measured(found, name, measure)
+    measured(found, "frechet_distance", measure)
 
 
 def _kernel(study: Study, found: Findings) -> None:

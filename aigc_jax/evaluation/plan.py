@@ -174,7 +174,7 @@ def _of_images(subject: Subject, say: Callable, words: str) -> list[Task]:
     count = count_of(data, subject.flags.samples)
     study = Study(
         *(subject.run, subject.state, data, judge, refusal, count),
-        *(subject.flags.seed, drawer(subject), {}),
+        *(subject.flags.seed, drawer(subject), {}, subject.flags.samples),
     )
     planned = [(title, _saying(words, task)) for title, task in images.tasks(study)]
     if data.digits is not None:

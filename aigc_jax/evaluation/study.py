@@ -41,6 +41,7 @@ class Study(NamedTuple):
     seed: int
     draw: Callable  # (num, cond) -> samples
     looked: dict[str, Looked]  # "fake", "train", "other", "test"
+    asked: int = 0  # samples that the FID is of, if more than `count`
 
 
 def count_of(dataset: Dataset, samples_asked: int) -> int:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from aigc_jax.metrics import frechet
 from aigc_jax.metrics.frechet import frechet_distance
 
 
@@ -79,3 +80,16 @@ def test_refuses_too_few_samples_and_nan():
     good[0, 0] = np.nan
     with pytest.raises(ValueError, match="features_a: 1 of 4160 values"):
         frechet_distance(good, good)
+
+
+def test_moments_in_parts_are_those_of_all_together():
+    rng = np.random.default_rng(0)
+    features = 1e4 + rng.normal(size=(200, 5)) @ rng.normal(size=(5, 5))
+    other = features[::-1] + rng.normal(size=features.shape)
+    parts = frechet.moments(np.split(features, [1, 7, 120]))
+    assert parts.count == 200
+    value = frechet.between(parts, frechet.moments([other]))
+    assert value == pytest.approx(frechet.frechet_distance(features, other), rel=1e-6)
+    np.testing.assert_allclose(parts.scatter / 199, np.cov(features.T), rtol=1e-9)
+    with pytest.raises(ValueError, match="no features"):
+        frechet.moments([])
