@@ -94,8 +94,8 @@ RULES |= {
     "loop": "jax numpy .build .checkpoint .checks .config .core .data.* .failure .feed .finetune"
     " .guard .health .launch .lock .log .memory .parallel .profile .rollback .samples .showing"
     " .start .workdir",
-    "evaluation.*": "jax flax numpy .build .config .core .data.* .describe .evaluation.* .feed"
-    " .log .media.* .metrics.* .names .parallel .preprocess .samples .seeds",
+    "evaluation.*": "jax flax numpy .build .classes .config .core .data.* .describe .evaluation.*"
+    " .feed .log .media.* .metrics.* .names .parallel .preprocess .samples .seeds",
     "evaluate": ".build .checkpoint .config .data.* .evaluation.* .launch .media.* .parallel .seeds"
     " .start .stored_config .vocabulary .workdir",
 }

@@ -3,9 +3,9 @@
 import jax
 import numpy as np
 
-from aigc_jax import build, core, seeds
-from aigc_jax.data.dataset import Split
-from aigc_jax.evaluation import features
+from aigc_jax import build, classes, core, seeds
+from aigc_jax.data.dataset import Info, Split
+from aigc_jax.evaluation import features, tables
 from aigc_jax.evaluation.results import Figure
 from aigc_jax.media import images, points
 from aigc_jax.metrics import neighbours
@@ -23,14 +23,15 @@ def grid(made: np.ndarray) -> Figure:
     return Figure("samples", "Samples", text, points.overview(made[:SHOWN]))
 
 
-def by_class(made: np.ndarray, classes: np.ndarray, num_classes: int) -> Figure:
+def by_class(made: np.ndarray, labels: np.ndarray, info: Info) -> Figure:
     """The first samples of each class, a row each; blank where there are fewer."""
-    shown = min(num_classes, MOST_CLASSES)
+    shown = min(info.num_classes, MOST_CLASSES)
     rows = np.ones((shown, PER_CLASS, *made.shape[1:]), np.float32)
     for i in range(shown):
-        found = made[classes == i][:PER_CLASS]
+        found = made[labels == i][:PER_CLASS]
         rows[i, : len(found)] = found
-    text = f"A row for each class from 0 to {shown - 1}, its first {PER_CLASS} samples."
+    named = ", ".join(classes.names_of(info)[:shown]) or f"0 to {shown - 1}"
+    text = f"A row of the first {PER_CLASS} samples for each class: {named}."
     pixels = images.grid(rows.reshape(-1, *made.shape[1:]), columns=PER_CLASS)
     return Figure("classes", "Samples by class", text, pixels)
 
@@ -62,6 +63,25 @@ def nearest(made: np.ndarray, train: np.ndarray, split: Split) -> Figure:
     return Figure("nearest", "Nearest training images", text, pixels)
 
 
+def shares(made: np.ndarray, test: np.ndarray, info: Info) -> Figure:
+    """How often each class is the likeliest, as a table.
+
+    Args:
+      made: the likeliest classes of samples, integers [N].
+      test: those of test images, [M].
+      info: of the data, with the names of its classes.
+    """
+    names = classes.names_of(info) or range(info.num_classes)
+    counts = [np.bincount(found, minlength=info.num_classes) / len(found) for found in (made, test)]
+    lines = [["class", "samples", "test images"]]
+    lines += [
+        [str(name), f"{one:.2%}", f"{other:.2%}"]
+        for name, one, other in zip(names, *counts, strict=True)
+    ]
+    text = f"The likeliest class of {len(made):,} samples and of {len(test):,} test images."
+    return Figure("class_shares", "Shares of classes", text, text=tables.aligned(lines, (1, 2)))
+
+
 def interpolations(run: build.Run, state: core.State, seed: int) -> Figure:
     """Paths between two latents each, a row per path."""
     head = run.algorithm.heads["interpolate"]
@@ -73,6 +93,9 @@ def interpolations(run: build.Run, state: core.State, seed: int) -> Figure:
             batch["label"] = np.full(STOPS, i % run.info.num_classes, np.int32)
         key = core.stream((seed + i) % len(seeds.RANGE), core.SAMPLE)
         rows.append(compute(state, batch, key)["image"])
-    text = f"From one latent to another in {STOPS} steps on an arc, {PATHS} pairs."
+    text = f"From one latent to another in {STOPS} steps on an arc, {PATHS} pairs"
+    if "label" in run.algorithm.conditions:
+        labels = [i % run.info.num_classes for i in range(PATHS)]
+        text += f" of {classes.described(labels, run.info)}"
     pixels = images.grid(np.concatenate(rows), columns=STOPS)
-    return Figure("interpolations", "Interpolations", text, pixels)
+    return Figure("interpolations", "Interpolations", f"{text}.", pixels)

@@ -180,6 +180,12 @@ def _classes(study: Study, found: Findings) -> None:
         measured(found, name, measure)
     if labelled(study):
         measured(found, "class_agreement", lambda: _agreement(study))
+    attempt(found, "class_shares (figure)", lambda: found.figures.append(_shares(study)))
+
+
+def _shares(study: Study) -> Figure:
+    likeliest = (scores.likeliest(seen(study, k, "probabilities")) for k in ("fake", "test"))
+    return galleries.shares(*likeliest, study.run.info)
 
 
 def _agreement(study: Study) -> Metric:
@@ -220,14 +226,13 @@ def _conditional(study: Study, found: Findings) -> None:
 def _pictures(study: Study, found: Findings) -> None:
     """Samples of all classes in turn, whatever the shares of the classes are."""
     figures = {"samples": lambda: galleries.grid(_shown(study, galleries.SHOWN))}
-    classes = study.run.info.num_classes
     if is_picture(study) and labelled(study):
-        figures["classes"] = lambda: _by_asked_class(study, classes)
+        figures["classes"] = lambda: _by_asked_class(study)
     elif is_picture(study) and study.judge and study.judge.classes:
         figures["classes"] = lambda: galleries.by_class(
             seen(study, "fake").image,
             seen(study, "fake", "probabilities").argmax(-1),
-            classes,
+            study.run.info,
         )
     if "interpolate" in study.run.algorithm.heads:
         show = galleries.interpolations
@@ -236,11 +241,11 @@ def _pictures(study: Study, found: Findings) -> None:
         attempt(found, f"{name} (figure)", lambda make=make: found.figures.append(make()))
 
 
-def _by_asked_class(study: Study, classes: int) -> Figure:
+def _by_asked_class(study: Study) -> Figure:
     """The first samples of the first classes, drawn in turn."""
-    shown = min(classes, galleries.MOST_CLASSES)
+    shown = min(study.run.info.num_classes, galleries.MOST_CLASSES)
     made = _shown(study, galleries.PER_CLASS * shown, shown)
-    return galleries.by_class(made, np.arange(len(made)) % shown, classes)
+    return galleries.by_class(made, np.arange(len(made)) % shown, study.run.info)
 
 
 def _shown(study: Study, num: int, classes: int | None = None) -> np.ndarray:
