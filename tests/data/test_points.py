@@ -63,7 +63,7 @@ def test_a_batch_reaches_the_players_as_it_is():
 
 @pytest.mark.parametrize(("key", "value"), [("image_size", 8), ("channels", 1)])
 def test_points_have_no_size_and_no_colour(key, value):
-    message = re.escape(f"data.{key} = {value}: grid holds points")
+    message = re.escape(f"config.data.{key} = {value}: does nothing with data.name = 'grid'")
     with pytest.raises(ValueError, match=message):
         load.describe({"name": "grid", key: value})
 

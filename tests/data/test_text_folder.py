@@ -151,7 +151,8 @@ def test_images_beside_a_readme_are_images_still(tmp_path):
         (tmp_path / "own").mkdir(exist_ok=True)
         Image.new("L", (5, 5), i).save(tmp_path / "own" / f"{i}.png")
     put(tmp_path / "own", {"README.md": "about", "LICENSE.txt": "about"})
-    assert load.describe(config(tmp_path / "own")).shapes == {"image": (5, 5, 1)}
+    images = {"name": str(tmp_path / "own"), "data_dir": str(tmp_path / "data")}
+    assert load.describe(images).shapes == {"image": (5, 5, 1)}
 
 
 @pytest.mark.parametrize("name", ["digits", "ring", "tiny_shakespeare", "jsb_chorales"])
