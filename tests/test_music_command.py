@@ -3,6 +3,8 @@
 import commands
 import mido
 
+from aigc_jax.data import load
+from aigc_jax.data.music import pieces_of
 from aigc_jax.media import provenance
 
 SMALL = (
@@ -23,5 +25,11 @@ def test_chorales_are_trained_on_shown_and_written(tmp_path, manual_dir, capsys)
     assert names == {f"{i:03}.{ending}" for i in range(2) for ending in endings} | {"grid.png"}
     notes = [m for m in mido.MidiFile(out / "001.mid").tracks[1] if m.type == "note_on"]
     assert notes[0].note == 72  # the prompt's soprano
+    (tmp_path / "own").mkdir()
+    for path in out.glob("*.mid"):
+        path.rename(tmp_path / "own" / path.name)
+    own = {"name": str(tmp_path / "own"), "data_dir": str(tmp_path), "context": 32}
+    again = load.load(own | {"max_rejected": 0})  # what was written is a data set
+    assert len(pieces_of(again.train.arrays["tokens"])) == 1
     assert commands.sample(run, out, "--num=1", "--max_tokens=3") == 2
     assert "none has a whole frame" in capsys.readouterr().err

@@ -149,16 +149,16 @@ def _take_over_text(source: pathlib.Path, target: pathlib.Path) -> str:
 
 def _unseen(out: pathlib.Path, kind: Any) -> list[str]:
     """A remark on the files in a folder that training would not take, if there are any."""
-    from aigc_jax.data import inspection, layout, text_folder
+    from aigc_jax.data import contents, inspection, layout, midi_folder, text_folder
 
     try:
         if kind is inspection.TEXTS:
-            others = text_folder.overlooked(out, text_folder.listed(out))
+            others = contents.overlooked(out, text_folder.listed(out))
         elif kind is inspection.IMAGES:
             found = layout.listed(out)
             others = layout.overlooked(out, [path for split in found.values() for path, _ in split])
         else:
-            others = ""
+            others = contents.overlooked(out, midi_folder.listed(out).values())
     except ValueError as error:
         return [f"training does not take it as it is: {error}"]
     return [f"training does not look everywhere: {others}"] if others else []

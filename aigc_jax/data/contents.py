@@ -23,6 +23,14 @@ def counted(paths: Iterable[str | os.PathLike]) -> dict[Kind, int]:
     return {kind: counts[kind] for kind in sorted(found, key=counts.get, reverse=True)}
 
 
+def overlooked(root: pathlib.Path, taken: Iterable[pathlib.Path]) -> str:
+    """A phrase that counts the files of known kinds below a folder that are not taken; "": none."""
+    names = set(map(str, taken))
+    counts = counted(path for path in layout.files_below(root) if path not in names)
+    told = [f"{count:,} {kind.name}" for kind, count in counts.items()]
+    return f"not taken are {' and '.join(told)}" if told else ""
+
+
 def kind_of(folder: str | os.PathLike, max_rejected: float) -> Kind:
     """The kind of data set that a folder is, for training; images where nothing speaks for any.
 

@@ -149,7 +149,7 @@ TEXT_FEATURES = ("size", "length of lines", "letters", "digits", "spaces", "entr
 
 def midi_facts(path: pathlib.Path) -> Facts:
     """Of a MIDI file: SHA-256 of its notes, and a hash of their steps and lengths in any key."""
-    notes, ticks = midi.read(path)
+    notes, ticks, _ = midi.read(path)
     start, length, pitch, _ = notes.T
     beats = float((start + length).max() / ticks)
     steps = np.clip(np.diff(pitch, prepend=pitch[0]), -127, 127) + 128

@@ -30,7 +30,7 @@ MUSIC = ("jsb_chorales",)
 IMAGES = ("image_size", "channels", "limit", "max_memory_gib", "max_rejected", "splits")
 READ = {
     text: ("context", "tokenizer", "vocab_size", "limit", "max_rejected", "splits"),
-    music: ("context", "transpose", "limit", "max_rejected"),
+    music: ("context", "tokenizer", "transpose", "limit", "max_rejected", "splits"),
     points: ("limit",),
     stacked: ("image_size", "channels", "limit"),
 }
@@ -55,8 +55,8 @@ def options(
     """The data section of a config, checked and completed.
 
     Args:
-      name: a known set, the path of a folder of images or texts or of a UTF-8 text file, or a set
-        that TFDS has prepared under `data_dir`.
+      name: a known set, the path of a folder of images, texts or MIDI files or of a UTF-8 text
+        file, or a set that TFDS has prepared under `data_dir`.
       manual_dir: folder with original files, looked for in `manual_dir/<set>/` and in
         `manual_dir`; by default the environment variable AIGC_MANUAL_DIR.
       data_dir: where sets are prepared and cached; by default .data in the current folder.
@@ -65,7 +65,8 @@ def options(
       context: tokens that a model of text or music sees, T.
       tokenizer: of text: "auto", "char", "byte" or "bpe".
       vocab_size: of a BPE tokenizer.
-      limit: only the first so many images, points, or characters of text, are trained on.
+      limit: only the first so many images, points, pieces of music, or characters of text, are
+        trained on.
       transpose: training pieces of music come in their own key and in those up to so many
         semitones below and above it.
       max_memory_gib: images that take more than this decoded are streamed.
@@ -107,7 +108,8 @@ def _unknown(config: Mapping[str, Any]) -> ValueError:
     hint = f"did you mean {near[0]!r}? " if near else ""
     return ValueError(
         f"data.name = {name!r}: {hint}Accepted are {', '.join(known)}, the path of a folder of "
-        "images or texts or of a UTF-8 text file, and what TFDS has prepared in array_record under "
+        "images, texts or MIDI files or of a UTF-8 text file, and what TFDS has prepared in "
+        "array_record under "
         f"{config['data_dir']} ({', '.join(others) or 'nothing so far'})"
     )
 
@@ -138,7 +140,7 @@ def _set_of(config: Mapping[str, Any]) -> Any:
     if name in TEXTS or pathlib.Path(name).is_file():
         return text
     if name and pathlib.Path(name).is_dir():
-        own = {inspection.TEXTS: text}
+        own = {inspection.TEXTS: text, inspection.MUSIC: music}
         return own.get(contents.kind_of(name, config["max_rejected"]))
     return None
 

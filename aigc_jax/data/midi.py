@@ -19,6 +19,7 @@ class Piece(NamedTuple):
 
     notes: np.ndarray  # start and length in ticks; pitch 0 to 127, 60 is middle C
     ticks: int  # per quarter note
+    tracks: np.ndarray  # int64 [N], the track of each note
 
 
 def read(path: pathlib.Path) -> Piece:
@@ -49,10 +50,11 @@ def parse(raw: bytes) -> Piece:
     found = []
     for track in range(tracks):
         content, at = _next_track(raw, at, track, tracks)
-        found += _notes(content)
+        found += [(*note, track) for note in _notes(content)]
     if not found:
         raise Unusable("empty", "holds no notes")
-    return Piece(np.array(sorted(found), np.int64), ticks)
+    rows = np.array(sorted(found), np.int64)
+    return Piece(rows[:, :4], ticks, rows[:, 4])
 
 
 def _chunk(raw: bytes, at: int) -> tuple[bytes, int]:
@@ -86,10 +88,11 @@ def _number(raw: bytes, at: int) -> tuple[int, int]:
 
 def _notes(raw: bytes) -> list[tuple[int, int, int, int]]:
     """(start, length, pitch, channel) of the notes of one track, also of those that never end."""
-    found, sounding, now, at, status = [], {}, 0, 0, 0
+    found, sounding, now, at, running = [], {}, 0, 0, 0
     while at < len(raw):
         delta, at = _number(raw, at)
         now += delta
+        status = running
         if at < len(raw) and raw[at] >= 0x80:
             status, at = raw[at], at + 1
         if status in (META, SYSEX, ESCAPE):
@@ -98,12 +101,14 @@ def _notes(raw: bytes) -> list[tuple[int, int, int, int]]:
                 raise Unusable("unreadable", f"has an event cut off at offset {at} of a track")
             if status == META and raw[at] == 0x2F:  # the end of the track
                 break
-            status, at = 0, start + length  # no message may leave its status byte out after these
+            # After these the standard asks for a status byte; where files leave it out, it can
+            # only be that of the last message.
+            at = start + length
             continue
         operands = raw[at : at + OPERANDS.get(status >> 4, 0)]
         if not operands or len(operands) < OPERANDS[status >> 4] or max(operands) > 0x7F:
             raise Unusable("unreadable", f"has no valid message at offset {at} of a track")
-        at += len(operands)
+        running, at = status, at + len(operands)
         if status >> 4 in (0x8, 0x9):
             key = (operands[0], status & 0xF)
             if key in sounding and (status >> 4 == 0x8 or not operands[1]):

@@ -1,10 +1,11 @@
-"""Four-voice music as next-token data: jsb_chorales, frame by frame and voice by voice.
+"""Four-voice music as next-token data, frame by frame and voice by voice: jsb_chorales, or MIDI.
 
 A piece of F frames is one start token and then 4 F notes: soprano, alto, tenor and bass of the
 first sixteenth note, then of the second one. Likelihoods are of notes only, all of them.
 
-A configuration holds `data_dir`, `manual_dir`, `context` (T), `tokenizer` ("auto" or "music"),
-`limit` (training pieces; None: all) and `transpose` (semitones). `load.options` completes it.
+A configuration holds `name` ("jsb_chorales" or the path of a folder of MIDI files), `data_dir`,
+`manual_dir`, `context` (T), `tokenizer` ("auto" or "music"), `limit` (training pieces; None: all),
+`transpose` (semitones) and `max_rejected` (of a folder's files). `load.options` completes it.
 """
 
 import math
@@ -14,14 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from aigc_jax.data import text_builders, tokenizers
+from aigc_jax.data import midi_folder, text_builders, tokenizers
 from aigc_jax.data.cache import cached
 from aigc_jax.data.dataset import Dataset, Info
+from aigc_jax.data.dirt import say
+from aigc_jax.data.midi_folder import Pieces
 from aigc_jax.data.tokenizers import Tokenizer
 from aigc_jax.data.windows import eval_count, eval_windows, piece_count, piece_windows
 
 VOICES = 4
-BEAT = 4 * VOICES  # tokens; all pieces are whole beats long
+BEAT = 4 * VOICES  # tokens; all chorales are whole beats long
 # The pieces' lengths in sixteenth notes, in the order of the file.
 FRAMES = {
     "train": (
@@ -50,29 +53,18 @@ FRAMES = {
         "132 304 212 208 196 404 196 468 164 240 196 156 244 348"
     ),
 }
-EVAL_SPLIT = "test"
 # How training sees a piece, for runs that began when it saw it otherwise.
 WINDOWS = "every note weighs the same, in every key that its piece may have"
+NAME = "jsb_chorales"
 
 
 def describe(config: Mapping[str, Any], tokenizer: Tokenizer | None = None) -> Info:
-    """Sizes and shapes, without preparing anything. Raises what `load` does."""
+    """Sizes and shapes, without preparing anything. Raises what `load` does.
+
+    MIDI files are read, those that have not changed once.
+    """
     _check(config, tokenizer)
-    context, keys = config["context"], 2 * config["transpose"] + 1
-    frames = {split: _kept(_lengths(split), config, split) for split in FRAMES}
-    tokens = {split: [1 + VOICES * count for count in counts] for split, counts in frames.items()}
-    sizes = {split: sum(eval_count(n, context) for n in tokens[split]) for split in tokens}
-    windows = sum(piece_count(n, context, _stride(context)) for n in tokens["train"])
-    remote = text_builders.CHORALES["Jsb16thSeparated.json"]
-    return Info(
-        name="jsb_chorales",
-        sizes={**sizes, "train": keys * windows},
-        eval_split=EVAL_SPLIT,
-        shapes={"tokens": (context + 1,), "mask": (context,)},
-        dtypes={"tokens": "int32", "mask": "float32"},
-        vocab=len(tokenizers.MUSIC_WORDS),
-        fingerprint={"sha256": remote.sha256, "bytes": remote.size, "windows": WINDOWS},
-    )
+    return _info(config, _outline(config))
 
 
 def load(config: Mapping[str, Any], tokenizer: Tokenizer | None = None) -> Dataset:
@@ -85,18 +77,51 @@ def load(config: Mapping[str, Any], tokenizer: Tokenizer | None = None) -> Datas
     `mask`, and each key that `in_other_keys` allows its piece has the same share of that sum.
 
     Raises:
-      ValueError: another tokenizer than the music one, or a context that is not whole frames.
+      ValueError: another tokenizer than the music one, a context that is not whole frames, or a
+        folder without enough MIDI files that can be used.
     """
-    info = describe(config, tokenizer)
-    context = info.shapes["tokens"][0] - 1
-    arrays = _prepared(config)
-    train, test = (_kept(_pieces(arrays, s), config, s) for s in ("train", EVAL_SPLIT))
+    _check(config, tokenizer)
+    pieces = _outline(config)
+    if pieces.note:
+        say(pieces.note)
+    info, context = _info(config, pieces), config["context"]
+    frames = _chorales(config) if config["name"] == NAME else pieces.frames
+    train, held_out = (_kept(frames[s], frames, config, s) for s in ("train", info.eval_split))
     train, weights = in_other_keys(train, config["transpose"])
     return Dataset(
         info,
         piece_windows([notes(piece) for piece in train], context, _stride(context), weights),
-        eval_windows([notes(piece) for piece in test], context),
+        eval_windows([notes(piece) for piece in held_out], context),
         tokenizers.music(),
+    )
+
+
+def _outline(config: Mapping[str, Any]) -> Pieces:
+    """The pieces as described: those of a folder, or the chorales' lengths alone."""
+    if config["name"] != NAME:
+        return midi_folder.read(config)
+    remote = text_builders.CHORALES["Jsb16thSeparated.json"]
+    silent = {split: [range(count) for count in _lengths(split)] for split in FRAMES}
+    return Pieces(NAME, silent, {"sha256": remote.sha256, "bytes": remote.size})
+
+
+def _info(config: Mapping[str, Any], pieces: Pieces) -> Info:
+    context, keys = config["context"], 2 * config["transpose"] + 1
+    kept = {
+        split: _kept(rows, pieces.frames, config, split) for split, rows in pieces.frames.items()
+    }
+    tokens = {split: [1 + VOICES * len(piece) for piece in rows] for split, rows in kept.items()}
+    sizes = {split: sum(eval_count(n, context) for n in tokens[split]) for split in tokens}
+    windows = sum(piece_count(n, context, _stride(context)) for n in tokens["train"])
+    return Info(
+        name=pieces.name,
+        sizes={**sizes, "train": keys * windows},
+        eval_split=list(sizes)[-1],
+        shapes={"tokens": (context + 1,), "mask": (context,)},
+        dtypes={"tokens": "int32", "mask": "float32"},
+        vocab=len(tokenizers.MUSIC_WORDS),
+        fingerprint={**pieces.fingerprint, "windows": WINDOWS},
+        rejected=pieces.rejected,
     )
 
 
@@ -110,8 +135,8 @@ def in_other_keys(pieces: Sequence[np.ndarray], reach: int) -> tuple[list[np.nda
     low, high = _ranges(np.concatenate(pieces))
     copies, weights, count = [], [], 2 * reach + 1
     for piece in pieces:
-        lowest, highest = _ranges(piece)
-        down, up = (lowest - low).min(), (high - highest).min()
+        (lowest, highest), sung = _ranges(piece), (piece >= 0).any(axis=0)
+        down, up = (lowest - low)[sung].min(), (high - highest)[sung].min()
         shifts = np.arange(-min(reach, down), min(reach, up) + 1)
         keys = np.arange(count) % len(shifts)
         copies += [np.where(piece < 0, piece, piece + by) for by in shifts[keys]]
@@ -155,7 +180,7 @@ def _check(config: Mapping[str, Any], tokenizer: Tokenizer | None) -> None:
     given = asked if tokenizer is None else tokenizer.name
     if asked not in ("auto", "music") or given not in ("auto", "music"):
         raise ValueError(
-            f"data.tokenizer = {asked!r}, given is {given!r}: jsb_chorales accepts only the music "
+            f"data.tokenizer = {asked!r}, given is {given!r}: music accepts only the music "
             "tokenizer, which is what 'auto' means"
         )
     if context < VOICES or context % VOICES:
@@ -169,9 +194,11 @@ def _lengths(split: str) -> list[int]:
     return [int(count) for count in FRAMES[split].split()]
 
 
-def _kept(pieces: Sequence, config: Mapping[str, Any], split: str) -> Sequence:
+def _kept(
+    pieces: Sequence, by_split: Mapping[str, Sequence], config: Mapping[str, Any], split: str
+) -> Sequence:
     """The first `limit` training pieces, and the same share of another split, at least one."""
-    limit, total = config["limit"], len(FRAMES["train"].split())
+    limit, total = config["limit"], len(by_split["train"])
     if not limit or limit >= total:
         return pieces
     return pieces[: limit if split == "train" else -(-len(pieces) * limit // total)]
@@ -193,6 +220,7 @@ def _prepared(config: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return cached(data_dir / "arrays" / f"jsb_chorales-{text_builders.VERSION}", prepare)
 
 
-def _pieces(arrays: Mapping[str, np.ndarray], split: str) -> list[np.ndarray]:
-    """Frames of each piece of a split."""
-    return np.split(arrays[split], np.cumsum(_lengths(split))[:-1])
+def _chorales(config: Mapping[str, Any]) -> dict[str, list[np.ndarray]]:
+    """Frames of each chorale, by split."""
+    arrays = _prepared(config)
+    return {s: np.split(arrays[s], np.cumsum(_lengths(s))[:-1]) for s in FRAMES}

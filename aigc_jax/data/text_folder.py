@@ -46,7 +46,7 @@ def read(folder: str | os.PathLike, max_rejected: float, splits: str = "") -> Co
         sha.update(f"{len(name.encode())} {len(text.encode())} {name}{text}".encode())
     size = sum(len(text.encode()) for text in texts.values())
     fingerprint = {"sha256": sha.hexdigest(), "files": len(texts), "bytes": size}
-    others = overlooked(root, files)
+    others = contents.overlooked(root, files)
     lines = [refused.summary()] if reasons else []
     lines += [f"{WHAT} {shown(root)}: {others}"] if others else []
     return Corpus(train, evaluation, fingerprint, eval_split, len(reasons), "\n".join(lines))
@@ -67,14 +67,6 @@ def listed(root: pathlib.Path, splits: str = "") -> list[pathlib.Path]:
         raise ValueError(f"{WHAT} {shown(root)}: no texts{where}. Accepted: {LAYOUTS}")
     named = {path.relative_to(root).as_posix(): path for path in taken}
     return [named[name] for name in layout.natural_order(named)]
-
-
-def overlooked(root: pathlib.Path, taken: Sequence[pathlib.Path]) -> str:
-    """A phrase that counts the files of known kinds below a folder that are not taken; "": none."""
-    names = set(map(str, taken))
-    counts = contents.counted(path for path in layout.files_below(root) if path not in names)
-    told = [f"{count:,} {kind.name}" for kind, count in counts.items()]
-    return f"not taken are {' and '.join(told)}" if told else ""
 
 
 def _documents(

@@ -1,11 +1,11 @@
-"""Generated four-voice music beside Bach's: accuracy, part-writing, copies, pictures and sound."""
+"""Generated four-voice music beside real one: accuracy, part-writing, copies, pictures, sound."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from aigc_jax.data import music as notation
-from aigc_jax.data.dataset import Dataset, Split
+from aigc_jax.data.dataset import Dataset, Info
 from aigc_jax.evaluation.results import Figure, Findings, Metric, attempt, floors_of, measured
 from aigc_jax.media import music as pictures
 from aigc_jax.metrics import music as rules
@@ -21,9 +21,10 @@ RULES = {
 
 
 def add_nll(found: Findings, dataset: Dataset, nll: float) -> None:
-    """Adds the loss of a frame of the test split, from the nats per token."""
+    """Adds the loss of a frame of the held-out split, from the nats per token."""
     frames = sum(map(len, notation.pieces_of(dataset.eval.arrays["tokens"])))
-    words = "nll of a frame's four notes; the whole test split, each note predicted once"
+    whole = f"the whole {dataset.info.eval_split} split"
+    words = f"nll of a frame's four notes; {whole}, each note predicted once"
     metric = Metric(4 * nll, frames, words, {}, "lower", "nats/frame")
     measured(found, "nll_per_frame", lambda: metric)
 
@@ -34,7 +35,7 @@ def add_accuracies(
     """Adds how often the likeliest note is right; arguments as in `accuracies`."""
     for name, (share, count) in accuracies(scored).items():
         which = "notes that differ from the frame before" if "changes" in name else "notes"
-        words = f"the likeliest token is right, over {count:,} {which} of the test split"
+        words = f"the likeliest token is right, over {count:,} {which} of the held-out split"
         metric = Metric(share, count, words, {}, "higher")
         measured(found, name, lambda metric=metric: metric)
 
@@ -42,28 +43,29 @@ def add_accuracies(
 def add_samples(
     found: Findings, dataset: Dataset, drawn: Sequence[np.ndarray], drawn_as: str = ""
 ) -> None:
-    """Adds what is measured of samples beside Bach's own music.
+    """Adds what is measured of samples beside the held-out music.
 
     Args:
       found: gets it.
-      dataset: the chorales, prepared.
+      dataset: the chorales or other music, prepared.
       drawn: ids of the samples.
       drawn_as: how they are drawn, in words.
     """
     made = [piece for row in drawn for piece in notation.pieces_of(row)[:1]]
     real = notation.pieces_of(dataset.eval.arrays["tokens"])
     size = f"{len(made)} samples of {len(made[0])} frames{drawn_as}"
+    beside = f"real {dataset.info.eval_split}"
     for name, (rule, words) in RULES.items():
 
         def measure(name=name, rule=rule, words=words) -> Metric:
             value = rule(made)
-            below = floors_of(found, name, {"real test": lambda: rule(real)})
-            return Metric(value, len(made), f"{words}; {size}", below, "real test")
+            below = floors_of(found, name, {beside: lambda: rule(real)})
+            return Metric(value, len(made), f"{words}; {size}", below, beside)
 
         measured(found, name, measure)
-    copies = lambda: _copies(found, dataset.train, made, real, size)
+    copies = lambda: _copies(found, dataset, made, real, size)
     attempt(found, "longest_copied_run", copies)
-    attempt(found, "pieces (figures)", lambda: _figures(found, made, real))
+    attempt(found, "pieces (figures)", lambda: _figures(found, dataset.info, made, real))
 
 
 def accuracies(
@@ -80,29 +82,31 @@ def accuracies(
 
 
 def _copies(
-    found: Findings, train: Split, made: list[np.ndarray], real: list[np.ndarray], size: str
+    found: Findings, dataset: Dataset, made: list[np.ndarray], real: list[np.ndarray], size: str
 ) -> None:
-    """The longest copied run of samples, beside that of as many test pieces of their length."""
-    corpus = notation.pieces_of(train.arrays["tokens"])
+    """The longest copied run of samples, beside that of as many held-out pieces of their length."""
+    corpus = notation.pieces_of(dataset.train.arrays["tokens"])
+    beside = f"{dataset.info.eval_split} | train"
     alike = [piece[: len(made[0])] for piece in real[: len(made)]]
     run, floor = (rules.longest_copied_run(p, corpus, any_key=True) for p in (made, alike))
     words = f"frames in a row that stand in a training piece, in whatever key; {size}"
     found.metrics["longest_copied_run"] = Metric(
-        *(float(run), len(made), words, {"test | train": float(floor)}, "test | train", "frames")
+        *(float(run), len(made), words, {beside: float(floor)}, beside, "frames")
     )
 
 
-def _figures(found: Findings, made: list[np.ndarray], real: list[np.ndarray]) -> None:
+def _figures(found: Findings, info: Info, made: list[np.ndarray], real: list[np.ndarray]) -> None:
+    first = f"the first piece of the {info.eval_split} split of {info.name}"
     excerpt = [real[0][: len(made[0])]]
     mark = {"generated": True, "software": "aigc_jax"}
     shown = "A frame is a sixteenth note; bars are counted from the first one."
     caption = f"The first {SHOWN}. {shown}"
     found.figures.append(Figure("pianorolls", "Samples", caption, pictures.picture(made[:SHOWN])))
-    caption = f"A test chorale. {shown}"
+    caption = f"From {first}. {shown}"
     found.figures.append(Figure("pianoroll_real", "Real", caption, pictures.picture(excerpt)))
     for i, piece in enumerate(made[:HEARD]):
         audio, words = pictures.wav(piece, mark), "Synthesised; generated music."
         found.figures.append(Figure(f"audio_{i}", f"Sample {i + 1} to hear", words, audio=audio))
     audio = pictures.wav(excerpt[0], {**mark, "generated": False})
-    words = "Synthesised in the same way from the test chorale's notes."
+    words = f"Synthesised in the same way from {first}."
     found.figures.append(Figure("audio_real", "The real one to hear", words, audio=audio))

@@ -71,11 +71,22 @@ def test_notes_are_those_that_mido_reads(tmp_path, kind):
     piece = midi.read(path)
     assert piece.notes.tolist() == notes_by_mido(path)
     assert piece.ticks == 480
+    assert set(piece.tracks) == set(range(1 + 3 * kind))
+    np.testing.assert_array_equal(piece.tracks, piece.notes[:, 3])  # each has its channel
 
 
 def test_a_status_byte_may_be_left_out_and_a_note_may_never_end():
     body = b"\0\x90\x3c\x50" + b"\x10\x40\x50" + b"\x20\x3c\0" + b"\x30\xff\x2f\0"
     assert midi.parse(container(body)).notes.tolist() == [[0, 48, 60, 0], [16, 80, 64, 0]]
+
+
+@pytest.mark.parametrize("between", [b"\xff\x01\x02hi", b"\xf0\x02\x01\xf7"])
+def test_a_status_byte_may_be_left_out_after_a_meta_event(tmp_path, between):
+    body = b"\0\x90\x3c\x50" + b"\x10" + between + b"\x20\x3c\0" + b"\0\xff\x2f\0"
+    assert midi.parse(container(body)).notes.tolist() == [[0, 48, 60, 0]]
+    if between[0] == 0xFF:  # which other software reads, too
+        (tmp_path / "x.mid").write_bytes(container(body))
+        assert notes_by_mido(tmp_path / "x.mid") == [[0, 48, 60, 0]]
 
 
 MALFORMED = {
@@ -89,6 +100,7 @@ MALFORMED = {
     "cut track": (container(NOTE)[:-3], "unreadable", "ends inside a chunk"),
     "cut message": (container(NOTE[:-1]), "unreadable", "no valid message"),
     "no status": (container(b"\0\x3c\x50"), "unreadable", "no valid message"),
+    "no status but meta": (container(b"\0\xff\1\0\0\x3c\x50"), "unreadable", "no valid message"),
     "data above 127": (container(b"\0\x90\x3c\xf5"), "unreadable", "no valid message"),
     "cut meta event": (container(b"\0\xff\x01\x70abc"), "unreadable", "cut off"),
     "no notes": (container(b"\0\xff\x2f\0"), "empty", "no notes"),
