@@ -130,7 +130,7 @@ def in_other_keys(pieces: Sequence[np.ndarray], reach: int) -> tuple[list[np.nda
 
     These are the keys up to `reach` semitones below and above in which no voice leaves the range
     that it has in `pieces`. Where those are fewer, the first ones come again, and weights make up
-    for it: all keys of a piece weigh the same, and so do all pieces, 2 reach + 1.
+    for it, at most 1: all keys of a piece weigh the same, and so do all pieces.
     """
     low, high = _ranges(np.concatenate(pieces))
     copies, weights, count = [], [], 2 * reach + 1
@@ -141,7 +141,7 @@ def in_other_keys(pieces: Sequence[np.ndarray], reach: int) -> tuple[list[np.nda
         keys = np.arange(count) % len(shifts)
         copies += [np.where(piece < 0, piece, piece + by) for by in shifts[keys]]
         weights += (count / len(shifts) / np.bincount(keys)[keys]).tolist()
-    return copies, weights
+    return copies, (np.array(weights) / max(weights)).tolist()
 
 
 def _stride(context: int) -> int:
