@@ -13,9 +13,11 @@ import numpy as np
 
 from aigc_jax import build, classes, core, likeliest, ranges, samples
 from aigc_jax.config import parse, unknown
+from aigc_jax.data import images as image_sets
 from aigc_jax.data import text_file, tokenizers
 from aigc_jax.data.dirt import Unusable
 from aigc_jax.media import images, points
+from aigc_jax.names import is_code
 
 NUM = 64  # samples where nobody says how many
 BYTES = 32  # of memory for each number or token of a sample, its copies included
@@ -133,12 +135,16 @@ def _rows(run: build.Run, head: str, words: Words) -> tuple[int, dict[str, np.nd
         raise ValueError(f"--reconstruct: no image file has {shape[-1]} channels, as the run's do")
     if not words[head]:
         raise ValueError("--reconstruct: give one or more image files")
-    return len(words[head]), {"image": np.stack([_image(path, shape) for path in words[head]])}
+    return len(words[head]), {"image": np.stack([_image(run, path) for path in words[head]])}
 
 
-def _image(path: str, shape: Sequence[int]) -> np.ndarray:
+def _image(run: build.Run, path: str) -> np.ndarray:
+    """A file, decoded as those that the run was trained on."""
+    data, shape = run.config["data"], run.example.batch["image"].shape[1:]
+    own = is_code(data["name"])
+    how = {} if own else {key: data[key] for key in ("background", "bits")}
     try:
-        return images.read_image(path, shape)
+        return image_sets.read(path, shape, **how)
     except ValueError as error:
         raise ValueError(f"--reconstruct: {error}") from None
 

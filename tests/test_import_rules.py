@@ -87,7 +87,8 @@ RULES |= {
     "showing": "jax numpy .build .core .data.* .log .media.* .samples",
     "classes": ".config .data.*",
     "likeliest": "numpy .build .core .samples",
-    "request": "numpy .build .classes .config .core .data.* .likeliest .media.* .ranges .samples",
+    "request": "numpy .build .classes .config .core .data.* .likeliest .media.* .names .ranges"
+    " .samples",
     "written": "numpy .build .classes .data.* .media.* .request .samples",
     "describe": "jax flax numpy .build .checks .core .describe_compiled .families .finetune .flops"
     " .names .parallel .schedules .sharding .stored_config",

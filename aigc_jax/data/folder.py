@@ -17,6 +17,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from aigc_jax import refusals
 from aigc_jax.data import image_file, layout, verdicts
 from aigc_jax.data.dataset import Info
@@ -68,9 +70,14 @@ class Files:
     classes: Mapping[str, int]
     channels: int
     refused: Refused
+    background: str = ""
+    bits: int = 16
 
     def __len__(self) -> int:
         return len(self.files)
+
+    def _image(self, path: pathlib.Path) -> np.ndarray:
+        return image_file.decoded(path, self.channels, self.background, self.bits)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         for i in range(index, index + len(self.files)):
@@ -79,7 +86,7 @@ class Files:
             if inside in self.refused.damaged:
                 continue
             try:
-                image = {"image": image_file.decoded(path, self.channels)}
+                image = {"image": self._image(path)}
                 return {**image, "label": self.classes[name]} if self.classes else image
             except Unusable as error:
                 print(
@@ -98,6 +105,8 @@ def origin(
     max_rejected: float = 0.01,
     data_dir: str | os.PathLike | None = None,
     splits: str = "",
+    background: str = "",
+    bits: int | None = None,
 ) -> Origin:
     """A folder as an image set; only names, sizes and headers are read before it is opened.
 
@@ -111,19 +120,22 @@ def origin(
     found = layout.listed(root, splits)
     files = sorted((path for split in found.values() for path, _ in split), key=str)
     stamps = [verdicts.stamped(root, path) for path in files]
-    shapes, reasons = verdicts.examined(root, stamps, data_dir)
+    shapes, reasons, details = verdicts.examined(root, stamps, data_dir)
     shape, reasons = verdicts.agreed(shapes, reasons, image_size, channels)
     unusable = {path: reason for path, reason in zip(files, reasons, strict=True) if reason}
     named = {path.relative_to(root).as_posix(): reason for path, reason in unusable.items()}
     refused = Refused(root, len(files), max_rejected, named)
     refused.check()
     kept = {s: [file for file in f if file[0] not in unusable] for s, f in found.items()}
+    used = np.array([not reason for reason in reasons])
+    depth = channels or shape[2]
+    _check_pixels(root, np.array(files)[used], details[used], depth, background, bits)
     parts = _splits(root, kept)
     classes = {name: i for i, name in enumerate(_classes(root, found, kept))}
 
     def open():
-        depth = channels or shape[2]
-        return {name: Files(split, classes, depth, refused) for name, split in parts.items()}
+        how = (classes, depth, refused, background, bits or 16)
+        return {name: Files(split, *how) for name, split in parts.items()}
 
     stamps = [stamp for stamp, reason in zip(stamps, reasons, strict=True) if not reason]
     sizes = [[name, size] for name, size, _ in stamps]
@@ -144,8 +156,52 @@ def origin(
     )
     # Beside what it was in earlier versions only what makes other arrays of the same files.
     newer = [splits] * bool(splits) + [list(classes)] * (list(classes) != sorted(classes))
+    newer += [f"{background} {bits}"] * bool(background or bits)
     note = _note(root, files, refused, splits)
     return Origin(info, open, [DECODING, stamps, *newer], note, refused)
+
+
+def _check_pixels(
+    root: pathlib.Path,
+    files: Sequence[pathlib.Path],
+    details: np.ndarray,
+    channels: int,
+    background: str,
+    bits: int | None,
+) -> None:
+    """Refuses what would be lost without a word: transparency, and values that use few of 16 bits.
+
+    `details` are those of `verdicts.examined`.
+    """
+    transparent, used, stored, colours = details.astype(int).T
+    if channels != 4 and not background and transparent.any():
+        refusals.refuse(
+            f"image folder {shown(root)}: {transparent.sum():,} of {len(files):,} files "
+            f"({shown(files[transparent.argmax()].name)}) may be transparent: say "
+            "--config.data.background=white (or grey, black) for what is behind, none for colours "
+            "as they are stored, or --config.data.channels=4 to keep it"
+        )
+    deep = np.flatnonzero(stored)
+    if not deep.size:
+        return
+    most = int(used[deep].max())
+    first = shown(files[deep[used[deep].argmax()]].name)
+    if bits is not None and most > bits:
+        raise ValueError(
+            f"data.bits = {bits}: {first} in {shown(root)} has values of {most} bits; accepted is "
+            f"{most} to 16"
+        )
+    if bits is None and most < 16:
+        refusals.refuse(
+            f"image folder {shown(root)}: of the 16 bits of {deep.size:,} files only {most} are "
+            f"used ({first}): say --config.data.bits={most} for levels of that range, or 16 to "
+            "take the upper 8 all the same"
+        )
+    if bits not in (None, 16) and colours[deep].any():
+        raise ValueError(
+            f"data.bits = {bits}: of colours of 16 bits ({first} in {shown(root)}) only the upper "
+            "8 can be read; accepted is 16, or files of 8 bits"
+        )
 
 
 def _classes(

@@ -1,27 +1,24 @@
 """One image file under limits: its shape from the header, its pixels, or why it has none.
 
 Of a file whose name ends as an image's only the content counts: a JPEG called x.png is read, a GIF
-of that name is not. Palettes become colours, CMYK and YCbCr too; of 16 bits per channel the higher
-8 are taken. A picture of more than `room.MAX_PIXELS` is refused before it is decoded, and large
-ones wait for each other, so that small files can't take all memory.
+of that name is not. What its pixels become `pixels` says. A picture of more than `room.MAX_PIXELS`
+is refused before it is decoded, and large ones wait for each other, so that small files can't take
+all memory.
 """
 
 import contextlib
 import os
 import pathlib
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
-from aigc_jax.data import room
+from aigc_jax.data import pixels, room
 from aigc_jax.data.dirt import Unusable
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
-MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's name for C channels
-# Channels that each of Pillow's modes becomes: a palette colours, grey with alpha grey.
-DEPTHS = {"1": 1, "L": 1, "LA": 1, "RGB": 3, "P": 3, "CMYK": 3, "YCbCr": 3, "RGBA": 4}
-SIXTEEN = ("I;16", "I;16B", "I;16L", "I")  # PNG's grey of 16 bits
 WEBP_COST = 3  # decoding a pixel takes so many times the memory that it takes in other formats
 STRIP = 2**20  # pixels that are copied at a time
 ORIENTATION = 0x0112  # of EXIF; cameras store photographs lying down
@@ -34,11 +31,26 @@ PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 JPEG_END = b"\xff\xd9"
 
 
-def shape(path: pathlib.Path) -> tuple[int, int, int]:
-    """[H, W, C] of an upright file, from its header.
+class Header(NamedTuple):
+    """What is known of an upright file."""
 
-    Pixels are decoded only where the file does not end as its format does: so a file that was cut
-    off is found without decoding all others.
+    shape: tuple[int, int, int]  # [H, W, C]
+    transparent: bool  # maybe, somewhere
+    bits: int  # that its values use
+    deep: bool  # they are stored in 16
+    colours: bool  # of which Pillow reads the upper 8 only
+
+
+def shape(path: pathlib.Path) -> tuple[int, int, int]:
+    """[H, W, C] of an upright file. Raises what `header` does."""
+    return header(path).shape
+
+
+def header(path: pathlib.Path) -> Header:
+    """The header of a file that can be read as one picture.
+
+    Pixels are decoded only where the file does not end as its format does, so that one that was cut
+    off is found without decoding all others, and where they have 16 bits.
 
     Raises:
       Unusable: the file can't be read as one picture.
@@ -47,29 +59,39 @@ def shape(path: pathlib.Path) -> tuple[int, int, int]:
     if not path.is_file():
         raise Unusable("other", "is not a regular file")
     with contextlib.ExitStack() as taken, _opened(path) as (image, turn):
-        (width, height), mode = image.size, image.mode
-        if not _ends_well(path, image.format):
+        (width, height), mode, bits = image.size, image.mode, 8
+        transparent, deep = pixels.transparent(image), pixels.sixteen(image)
+        if deep or not _ends_well(path, image.format):
             taken.enter_context(room.held(_cost(image)))
             image.draft(None, (1, 1))  # an eighth of a JPEG's size shows as well where it ends
             image.load()
+            bits = pixels.bits_of(image) if deep else bits
             image.close()
         size = (width, height) if turn in _turning() else (height, width)
-        return *size, 1 if mode in SIXTEEN else DEPTHS[mode]
+        colours = deep and mode not in pixels.SIXTEEN
+        return Header((*size, pixels.CHANNELS[mode]), transparent, bits, deep, colours)
 
 
-def decoded(path: pathlib.Path, channels: int) -> np.ndarray:
+def decoded(path: pathlib.Path, channels: int, background: str = "", bits: int = 16) -> np.ndarray:
     """The upright pixels of a file that has a shape, uint8 [H, W, C]. Raises what `shape` does."""
-    with picture(path, channels) as image:
-        pixels, top = np.empty((image.height, image.width, channels), np.uint8), 0
+    with picture(path, channels, background, bits) as image:
+        whole, top = np.empty((image.height, image.width, channels), np.uint8), 0
         for strip in strips(image):
-            pixels[top : top + len(strip)] = strip
+            whole[top : top + len(strip)] = strip
             top += len(strip)
-    return pixels
+    return whole
 
 
 @contextlib.contextmanager
-def picture(path: pathlib.Path, channels: int | None = None) -> Iterator:
+def picture(
+    path: pathlib.Path,
+    channels: int | None = None,
+    background: str = "",
+    bits: int = 16,
+) -> Iterator:
     """Pillow's upright image of a file, of 1, 3 or 4 channels, by default those that it has.
+
+    For `background` and `bits` see `pixels`.
 
     Its memory counts as taken, and others wait for it, until the context ends. Raises what `shape`
     does.
@@ -77,8 +99,8 @@ def picture(path: pathlib.Path, channels: int | None = None) -> Iterator:
     with contextlib.ExitStack() as taken:
         with _opened(path) as (image, turn):
             taken.enter_context(room.held(_cost(image)))
-            depth = 1 if image.mode in SIXTEEN else DEPTHS[image.mode]
-            image = _turned(_in_mode(image, MODES[channels or depth]), turn)
+            mode = pixels.MODES[channels or pixels.CHANNELS[image.mode]]
+            image = _turned(pixels.in_mode(image, mode, background, bits), turn)
         yield image
 
 
@@ -94,20 +116,9 @@ def strips(image) -> Iterator[np.ndarray]:
 def _cost(image) -> int:
     """The pixels of PNG whose decoding takes as much memory."""
     progressive = "progressive" in image.info  # all of its coefficients are held, too
-    return image.width * image.height * (WEBP_COST if image.format == "WEBP" else 1 + progressive)
-
-
-def _in_mode(image, mode: str):
-    """The decoded image in that mode; what it was is freed."""
-    image.load()
-    if image.mode == mode:
-        return image
-    if mode != "RGBA":
-        image.info.pop("transparency", None)  # of which Pillow would warn that it is lost
-    grey = _eight_bits(image) if image.mode in SIXTEEN else image
-    converted = grey.convert(mode)
-    image.close()
-    return converted
+    laid = 2 * pixels.transparent(image)  # on a background, which is held, too
+    cost = WEBP_COST if image.format == "WEBP" else 1 + progressive
+    return image.width * image.height * (cost + laid)
 
 
 def _turned(image, turn):
@@ -166,7 +177,7 @@ def _check(image) -> None:
         raise Unusable("empty", f"has {width} x {height} pixels")
     if image.format in ("PNG", "WEBP") and getattr(image, "n_frames", 1) > 1:
         raise Unusable("animated", f"is an animation of {image.n_frames} pictures")
-    if image.mode not in (*DEPTHS, *SIXTEEN):
+    if image.mode not in pixels.CHANNELS:
         raise Unusable("unreadable", f"has pixels of Pillow's mode {image.mode!r}")
 
 
@@ -198,11 +209,3 @@ def _ends_well(path: pathlib.Path, name: str) -> bool:
         file.seek(-min(size, 64), os.SEEK_END)
         end = PNG_END if name == "PNG" else JPEG_END
         return file.read().rstrip(b"\0\r\n").endswith(end)
-
-
-def _eight_bits(image):
-    """The higher 8 of 16 bits of grey, as Pillow does it for colours."""
-    from PIL import Image
-
-    levels = np.asarray(image) >> 8
-    return Image.fromarray(levels.astype(np.uint8))

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aigc_jax import refusals
-from aigc_jax.data import builders, cache
+from aigc_jax.data import builders, cache, image_file
 from aigc_jax.data.dataset import Dataset, Info, Split, rows
-from aigc_jax.data.dirt import say
-from aigc_jax.data.image_file import MODES
+from aigc_jax.data.dirt import Unusable, say
+from aigc_jax.data.pixels import MODES
 from aigc_jax.data.refused import Refused
 
 CHUNK = 1024  # examples read at a time: array_record reads many much faster than one by one
@@ -101,6 +101,46 @@ def resized(image: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     if picture.size != size:
         picture = ImageOps.fit(picture, size, Image.Resampling.BILINEAR)
     return np.asarray(picture).reshape(shape)
+
+
+def read(
+    path: str | os.PathLike, shape: Sequence[int], background: str = "", bits: int | None = None
+) -> np.ndarray:
+    """A user's image file as training would see it, f32 [H, W, C] in [-1, 1].
+
+    It is turned upright, given `shape`'s channels, cut at both sides to its aspect ratio and
+    resized.
+
+    Raises:
+      ValueError: the file can't be read, or holds what the data that were trained on did not:
+        transparency without a `background`, or values of fewer than 16 bits without `bits`.
+    """
+    try:
+        path = pathlib.Path(path)
+        if not path.exists():
+            raise Unusable("other", "does not exist")
+        header, channels = image_file.header(path), shape[-1]
+        _check_like_trained(path, header, channels, background, bits)
+        pixels = resized(image_file.decoded(path, channels, background, bits or 16), tuple(shape))
+    except (Unusable, OSError) as error:
+        raise ValueError(
+            f"{os.fspath(path)!r} cannot be read as an image ({error}); accepted are "
+            f"{', '.join(image_file.FORMATS)}, as training reads them"
+        ) from error
+    return pixels.astype(np.float32) / 127.5 - 1
+
+
+def _check_like_trained(
+    path: pathlib.Path, header: image_file.Header, channels: int, background: str, bits: int | None
+) -> None:
+    """Raises Unusable for transparency or levels that a run's data say nothing about."""
+    lost = header.transparent and channels != 4 and not background
+    if lost and image_file.decoded(path, 4)[..., 3].min() < 255:
+        raise Unusable("other", "is transparent, and the run has no data.background")
+    accepted = header.bits == 16 if bits is None else header.bits <= bits
+    if header.deep and (not accepted or (header.colours and bits not in (None, 16))):
+        told = f"of its 16 bits {header.bits} are used, and the run has data.bits = {bits}"
+        raise Unusable("other", told)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aigc_jax.data import image_file, midi, text_file
+from aigc_jax.data import image_file, midi, pixels, text_file
 
 SIDE = 16  # of a thumbnail; 256 values
 MARGIN = 4  # grey levels of 255 between neighbours that count as a step: noise in skies does not
@@ -39,22 +39,24 @@ class Kind(NamedTuple):
 def image_facts(path: pathlib.Path) -> Facts:
     """Of an image: SHA-256 of its pixels, and a hash of its brighter and darker sides.
 
-    Bit i of the hash says whether brightness rises by more than 4 levels at place i of a 8 x 8
-    grid (a difference hash), which compression, size and exposure hardly change.
+    Transparent places are seen on white, and 16 bits by the range that the file uses. Bit i of the
+    hash says whether brightness rises by more than 4 levels at place i of a 8 x 8 grid (a
+    difference hash), which compression, size and exposure hardly change.
     """
     from PIL import Image
 
-    with image_file.picture(path) as picture:
+    with image_file.picture(path, background="white", bits=pixels.OWN) as picture:
         shape = (picture.height, picture.width, len(picture.getbands()))
         sha = hashlib.sha256(repr(shape).encode())
         for strip in image_file.strips(picture):
             sha.update(np.ascontiguousarray(strip))
-        grey = picture.convert("L")
+        opaque = pixels.in_mode(picture, "RGB", "white") if shape[2] == 4 else picture
+        grey = opaque.convert("L")
         steps = np.diff(np.asarray(grey.resize((9, 8), Image.Resampling.BOX), np.int16), axis=1)
         thumbnail = np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BOX)).reshape(-1)
         del grey  # of a large picture it is large, too
-        picture.thumbnail((LARGEST, LARGEST), Image.Resampling.BOX, reducing_gap=2)
-        small = np.asarray(picture.convert("RGB"), np.float32)
+        opaque.thumbnail((LARGEST, LARGEST), Image.Resampling.BOX, reducing_gap=2)
+        small = np.asarray(opaque.convert("RGB"), np.float32)
     measured = _image_features(small, shape, path.stat().st_size)
     return Facts(sha.hexdigest(), _packed(steps > MARGIN), thumbnail, measured, shape)
 

@@ -21,13 +21,15 @@ from aigc_jax.data import (
     text,
 )
 from aigc_jax.data.dataset import Dataset, Info
+from aigc_jax.data.pixels import BACKGROUNDS
 from aigc_jax.ranges import above, at_least, between, only_with
 from aigc_jax.refusals import refuse
 
 TEXTS = ("python_text", "tiny_shakespeare")
 MUSIC = ("jsb_chorales",)
 # The options that each kind of set reads, beside its name and its folders.
-IMAGES = ("image_size", "channels", "limit", "max_memory_gib", "max_rejected", "splits")
+FILES = ("splits", "background", "bits")  # of a folder
+IMAGES = ("image_size", "channels", "limit", "max_memory_gib", "max_rejected", *FILES)
 READ = {
     text: ("context", "tokenizer", "vocab_size", "limit", "max_rejected", "splits"),
     music: ("context", "tokenizer", "transpose", "limit", "max_rejected", "splits"),
@@ -51,6 +53,8 @@ def options(
     max_memory_gib: Annotated[float, above(0)] = 1.0,
     max_rejected: Annotated[float, between(0, 1)] = 0.01,
     splits: str = "",
+    background: str = "",
+    bits: Annotated[int | None, between(8, 16)] = None,
 ) -> dict[str, Any]:
     """The data section of a config, checked and completed.
 
@@ -73,6 +77,9 @@ def options(
       max_rejected: share of the files of a folder that may be unusable; they are left out.
       splits: the folder inside of a folder that is trained on, and after a comma the one that
         evaluation takes; "none": all are classes; by default train/ and test/, if they are there.
+      background: what transparent pictures of 1 or 3 channels are laid on: "white", "grey" or
+        "black"; "none" takes their colours as they are stored.
+      bits: that the values of pictures of 16 bits use; the upper 8 of them are taken.
 
     Raises:
       ValueError: names the key, its value and what is accepted.
@@ -81,6 +88,9 @@ def options(
     ranges.check(options, config, "config.data")
     if channels not in (None, *images.MODES):
         raise ValueError(f"data.channels = {channels!r}: accepted are {sorted(images.MODES)}")
+    if background not in BACKGROUNDS:
+        accepted = ", ".join(filter(None, BACKGROUNDS))
+        raise ValueError(f"data.background = {background!r}: accepted are {accepted}")
     config["manual_dir"] = manual_dir or os.environ.get("AIGC_MANUAL_DIR")
     config["data_dir"] = data_dir or ".data"
     return config
@@ -90,7 +100,7 @@ def _check_idle(config: Mapping[str, Any], known: Any) -> None:
     """Options that the set of a config does not read must be at their defaults."""
     read = READ.get(known, IMAGES)
     if not pathlib.Path(config["name"]).is_dir():
-        read = tuple(name for name in read if name != "splits")
+        read = tuple(name for name in read if name not in FILES)
     for name, parameter in inspect.signature(options).parameters.items():
         idle = name not in ("name", "manual_dir", "data_dir", *read)
         if idle and config[name] != parameter.default:
@@ -120,10 +130,18 @@ def _image_origin(config: Mapping[str, Any]) -> images.Origin | None:
     if name in builders.SETS:
         return images.known(name, config["manual_dir"], config["data_dir"])
     if name and pathlib.Path(name).is_dir():
-        chosen = ("image_size", "channels", "max_rejected", "data_dir", "splits")
+        chosen = ("image_size", "channels", "max_rejected", "data_dir", *FILES)
         return folder.origin(name, **{key: config[key] for key in chosen})
     found = prepared.find(name, config["data_dir"])
-    return prepared.origin(name, found, config["image_size"]) if found else None
+    if not found:
+        return None
+    origin = prepared.origin(name, found, config["image_size"])
+    if origin.info.shapes["image"][2] == 4 and config["channels"] in (1, 3):
+        refuse(
+            f"config.data.channels = {config['channels']}: the images of {name!r} may be "
+            "transparent, which would be lost; accepted are 4 and None"
+        )
+    return origin
 
 
 def _set_of(config: Mapping[str, Any]) -> Any:

@@ -6,7 +6,7 @@ import pathlib
 
 import numpy as np
 
-from aigc_jax.data import image_file, midi
+from aigc_jax.data import image_file, midi, pixels
 from aigc_jax.data.dirt import Unusable
 
 SIDE = 112  # pixels of the longer side
@@ -19,8 +19,8 @@ def picture(path: pathlib.Path) -> str:
     try:
         if path.suffix.lower() in (".mid", ".midi"):
             return _uri(_roll(path))
-        with image_file.picture(path) as image:
-            return _uri(image)
+        with image_file.picture(path, background="white", bits=pixels.OWN) as image:
+            return _uri(pixels.in_mode(image, "RGB", "white") if image.mode == "RGBA" else image)
     except (Unusable, OSError):
         return ""
 
@@ -38,7 +38,7 @@ def _uri(image) -> str:
     """PNG of Pillow's image if it is small already, so that its pixels stay; else JPEG."""
     small = max(image.size) <= SIDE
     image.thumbnail((SIDE, SIDE))
-    name = "PNG" if small or image.mode == "RGBA" else "JPEG"
+    name = "PNG" if small else "JPEG"
     file = io.BytesIO()
     image.save(file, name, **({} if name == "PNG" else {"quality": 80}))
     return f"data:image/{name.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"

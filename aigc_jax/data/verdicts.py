@@ -12,7 +12,7 @@ from aigc_jax.data import cache, image_file
 from aigc_jax.data.dirt import Unusable, shown
 
 THREADS = 8  # that wait for headers from a slow disk
-VERSION = 2  # of the rules: another one has all files examined again
+VERSION = 3  # of the rules: another one has all files examined again
 
 Shape = tuple[int, int, int]
 
@@ -29,8 +29,10 @@ def stamped(root: pathlib.Path, path: pathlib.Path) -> list[Any]:
 
 def examined(
     root: pathlib.Path, stamps: Sequence[Sequence[Any]], data_dir: str | os.PathLike | None
-) -> tuple[np.ndarray, list[str]]:
+) -> tuple[np.ndarray, list[str], np.ndarray]:
     """Shapes int32 [N, 3] of the stamped files, and why they can't be used ("": they can).
+
+    Third come details int32 [N, 4]: `transparent`, `bits`, `deep`, `colours` of headers.
 
     They are kept under `data_dir`, if that is given, until a stamp changes.
 
@@ -44,22 +46,25 @@ def examined(
         with ThreadPoolExecutor(THREADS) as pool:
             found = list(pool.map(_examined, [root / stamp[0] for stamp in stamps]))
         reasons = json.dumps([reason for _, reason in found]).encode()
-        shapes = np.array([shape for shape, _ in found], np.int32)
-        return {"shapes": shapes, "reasons": np.frombuffer(reasons, np.uint8)}
+        return {
+            "shapes": np.array([header.shape for header, _ in found], np.int32),
+            "details": np.array([header[1:] for header, _ in found], np.int32),
+            "reasons": np.frombuffer(reasons, np.uint8),
+        }
 
     if data_dir is None:
         arrays = examine()
     else:
         key = cache.digest([VERSION, str(root.resolve()), stamps])
         arrays = cache.cached(pathlib.Path(data_dir) / "arrays" / f"files-{key}", examine)
-    return arrays["shapes"], json.loads(arrays["reasons"].tobytes())
+    return arrays["shapes"], json.loads(arrays["reasons"].tobytes()), arrays["details"]
 
 
-def _examined(path: pathlib.Path) -> tuple[Shape, str]:
+def _examined(path: pathlib.Path) -> tuple[image_file.Header, str]:
     try:
-        return image_file.shape(path), ""
+        return image_file.header(path), ""
     except Unusable as error:
-        return (0, 0, 0), error.reason
+        return image_file.Header((0, 0, 0), False, 8, False, False), error.reason
     except OSError as error:
         raise ValueError(f"image file {shown(path)}: can't be read ({error.strerror})") from error
 

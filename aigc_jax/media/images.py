@@ -1,4 +1,4 @@
-"""Images [N, H, W, C] in [-1, 1] to PNG files, a grid for the eye and an npz file; and back."""
+"""Images [N, H, W, C] in [-1, 1] to PNG files, a grid for the eye and an npz file."""
 
 import math
 import os
@@ -10,7 +10,6 @@ import numpy as np
 
 from aigc_jax.media.provenance import CHUNK, check_writable, of_sample, stems, to_text
 
-MAX_PIXELS = 89_478_485  # Pillow's own limit, above which it only warns
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's name for C channels
 TILE = 64  # pixels that the longer side of a picture in a grid has at least
 GAP = 2  # white pixels between pictures
@@ -124,34 +123,3 @@ def write_npz(
     """Arrays and their provenance; equal input gives equal bytes: NumPy dates all 1980-01-01."""
     marked = {**arrays, CHUNK: to_text(provenance)}
     np.savez_compressed(path, **{name: np.array(value) for name, value in marked.items()})
-
-
-def read_image(path: str | os.PathLike, shape: Sequence[int]) -> np.ndarray:
-    """A user's image file as f32 [H, W, C] in [-1, 1].
-
-    It is turned upright, cut at both sides to the aspect ratio of `shape`, resized and given
-    `shape`'s channels.
-
-    Raises:
-      ValueError: the file is not an image that can be read.
-    """
-    from PIL import Image, ImageOps
-
-    height, width, channels = shape
-    try:
-        with Image.open(path) as opened:
-            if opened.mode.startswith(("I", "F")):
-                raise ValueError(f"its pixels are {opened.mode}, not 8 bits per channel")
-            if opened.width * opened.height > MAX_PIXELS:
-                size = f"{opened.width}x{opened.height}"
-                raise ValueError(f"it has {size} pixels, accepted are up to {MAX_PIXELS:,}")
-            image = ImageOps.exif_transpose(opened).convert(MODES[channels])
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(
-            f"{os.fspath(path)!r} cannot be read as an image ({error}); accepted are the formats "
-            "that Pillow reads, such as PNG and JPEG"
-        ) from error
-    if image.size != (width, height):
-        image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
-    pixels = np.asarray(image, np.float32).reshape(height, width, channels)
-    return pixels / 127.5 - 1

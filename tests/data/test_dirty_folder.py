@@ -187,8 +187,8 @@ def test_a_split_without_any_good_file_is_an_error(tmp_path):
 def test_headers_of_unchanged_files_are_read_once(own, tmp_path, monkeypatch):
     (own / "a.png").write_bytes(b"")
     before = folder.origin(own, None, None, 1.0, tmp_path / "data").info
-    read, shape = [], image_file.shape
-    monkeypatch.setattr(image_file, "shape", lambda path: read.append(path.name) or shape(path))
+    read, header = [], image_file.header
+    monkeypatch.setattr(image_file, "header", lambda path: read.append(path.name) or header(path))
     assert folder.origin(own, None, None, 1.0, tmp_path / "data").info == before
     assert not read
     (own / "a.png").write_bytes(encoded(0))

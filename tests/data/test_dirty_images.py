@@ -182,7 +182,7 @@ def test_threads_that_find_large_pictures_cut_off_take_the_memory_of_one(tmp_pat
         (tmp_path / f"{i}.png").write_bytes(bomb(9400, 24, 2)[:-30])
     code = """
 room.share(room.of(1))
-_, reasons = verdicts.examined(root, [[path.name] for path in paths], None)
+_, reasons, _ = verdicts.examined(root, [[path.name] for path in paths], None)
 assert all(reasons), reasons
 """
     assert peak_of(tmp_path, code) < 550

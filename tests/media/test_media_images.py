@@ -107,32 +107,3 @@ def test_channels_that_are_no_colours_stand_beside_each_other(tmp_path, channels
 def test_values_that_are_not_finite_are_refused():
     with pytest.raises(ValueError, match="not finite"):
         media.to_uint8(np.full((1, 8, 8, 1), np.nan))
-
-
-@pytest.mark.parametrize("channels", [1, 3, 4])
-def test_a_written_picture_is_read_back(tmp_path, channels):
-    pixels, images = levels((1, 12, 10, channels))
-    media.write_png(tmp_path / "x.png", pixels[0], MARK)
-    image = media.read_image(tmp_path / "x.png", (12, 10, channels))
-    assert image.dtype == np.float32
-    np.testing.assert_allclose(image, images[0], atol=1e-6)
-
-
-def test_another_picture_is_cut_to_its_middle_resized_and_made_grey(tmp_path):
-    wide = np.zeros((20, 60, 3), np.uint8)
-    wide[:, 17:43] = 255  # the middle square is white, and the 3 pixels that the filter reaches
-    Image.fromarray(wide).save(tmp_path / "wide.png")
-    image = media.read_image(tmp_path / "wide.png", (10, 10, 1))
-    assert image.shape == (10, 10, 1)
-    np.testing.assert_allclose(image, 1.0, atol=1e-6)
-
-
-def test_what_is_no_picture_is_refused_by_name(tmp_path):
-    (tmp_path / "text.png").write_text("not a picture")
-    whole = tmp_path / "whole.png"
-    media.write_png(whole, levels((1, 64, 64, 3))[0][0], MARK)
-    (tmp_path / "cut.png").write_bytes(whole.read_bytes()[:3000])
-    Image.fromarray(np.full((8, 8), 40000, np.uint16)).save(tmp_path / "deep.png")
-    for name in ("text.png", "cut.png", "deep.png", "absent.png"):
-        with pytest.raises(ValueError, match=f"{name}.*cannot be read as an image"):
-            media.read_image(tmp_path / name, (8, 8, 1))
