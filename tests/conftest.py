@@ -4,10 +4,14 @@ import os
 import pathlib
 import tempfile
 
-import jax
-import pytest
+# Before NumPy is there: where tests run beside each other, threads of its products wait for cores
+# that are taken, and a small product takes 40 ms.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from aigc_jax import compiling
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+from aigc_jax import compiling  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_compilation_cache_dir", os.path.join(tempfile.gettempdir(), "aigc_jax_xla"))

@@ -12,7 +12,7 @@ from flax import traverse_util
 
 from aigc_jax import names
 from aigc_jax.data import cache, pipeline
-from aigc_jax.data.dataset import Dataset, Split
+from aigc_jax.data.dataset import Dataset, Info, Split
 from aigc_jax.metrics import classifier, inception, pictures
 
 AT_ONCE, BLOCK_BYTES = 1000, 64 * 2**20  # images looked at in one call, and bytes as floats
@@ -98,16 +98,40 @@ def judged(judge: Judge, parts: Iterable[np.ndarray]) -> tuple[np.ndarray, np.nd
     return np.concatenate(features), whole
 
 
-def block_rows(shape: Sequence[int]) -> int:
-    """How many images of a shape are looked at, as floats, at a time."""
-    return max(1, min(AT_ONCE, BLOCK_BYTES // (4 * math.prod(shape))))
+def slices(count: int, shape: Sequence[int]) -> list[slice]:
+    """Blocks of `count` images of a shape, few enough at a time that their floats fit, too."""
+    step = max(1, min(AT_ONCE, BLOCK_BYTES // (4 * math.prod(shape))))
+    return [slice(start, start + step) for start in range(0, count, step)]
 
 
 def blocks(split: Split, indices: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
-    """The raw examples of some indices [N] in order, few enough at a time that floats fit, too."""
-    step = block_rows(examples(split, indices[:1])["image"].shape[1:])
-    for start in range(0, len(indices), step):
-        yield examples(split, indices[start : start + step])
+    """The raw examples of some indices [N] in order, a block at a time."""
+    shape = examples(split, indices[:1])["image"].shape[1:]
+    return (examples(split, indices[rows]) for rows in slices(len(indices), shape))
+
+
+def images_of(split: Split, indices: np.ndarray) -> np.ndarray:
+    """The raw images [N, H, W, C] of some indices; no more than these are held at any time."""
+    first = examples(split, indices[:1])["image"]
+    images = np.empty((len(indices), *first.shape[1:]), first.dtype)
+    for rows in slices(len(indices), first.shape[1:]):
+        images[rows] = examples(split, indices[rows])["image"]
+    return images
+
+
+def stored(images: np.ndarray, info: Info) -> np.ndarray:
+    """Samples in [-1, 1] as the data set holds its images: those of 8 bits rounded to a level.
+
+    Raises:
+      ValueError: they are not finite, and so at no level.
+    """
+    images = np.asarray(images)
+    if info.dtypes["image"] != "uint8" or images.dtype == np.uint8:
+        return images
+    wrong = ~np.isfinite(images).all(axis=tuple(range(1, images.ndim)))
+    if wrong.any():
+        raise ValueError(f"{wrong.sum():,} of {len(images):,} samples hold NaN or infinity")
+    return np.rint((np.clip(images.astype(np.float32), -1, 1) + 1) * 127.5).astype(np.uint8)
 
 
 def coordinates() -> Judge:

@@ -8,7 +8,6 @@ from aigc_jax.data.dataset import Split
 from aigc_jax.evaluation import features
 from aigc_jax.evaluation.results import Findings, Metric, floors_of, measured
 from aigc_jax.evaluation.study import Study, labelled, seen
-from aigc_jax.media import images
 from aigc_jax.metrics import frechet, pictures
 
 
@@ -56,18 +55,11 @@ def _made(study: Study) -> Iterator[np.ndarray]:
         rest = features.compared_rows(train, count - study.count, study.count)
         of_rest = features.labels(train, rest) if len(rest) else np.empty(0, np.int32)
         cond = {"label": np.concatenate([seen(study, "train").label, of_rest])}
-    drawn = study.draw(count, cond)["image"]
-    for start in range(0, count, features.AT_ONCE):
-        yield study.judge.apply(_levels(study, drawn[start : start + features.AT_ONCE]))[0]
+    drawn = features.stored(study.draw(count, cond)["image"], study.run.info)
+    for rows in features.slices(count, drawn.shape[1:]):
+        yield study.judge.apply(pictures.scaled(drawn[rows]))[0]
 
 
 def _real(study: Study, split: Split) -> Iterator[np.ndarray]:
     for batch in features.blocks(split, np.arange(split.length)):
-        yield study.judge.apply(_levels(study, batch["image"]))[0]
-
-
-def _levels(study: Study, batch: np.ndarray) -> np.ndarray:
-    """Images as floats in [-1, 1]; of data of 8 bits, at its levels."""
-    if study.run.info.dtypes["image"] == "uint8" and batch.dtype != np.uint8:
-        batch = images.to_uint8(batch)
-    return pictures.scaled(batch)
+        yield study.judge.apply(pictures.scaled(batch["image"]))[0]

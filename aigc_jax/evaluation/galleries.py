@@ -8,7 +8,7 @@ from aigc_jax.data.dataset import Info, Split
 from aigc_jax.evaluation import features, tables
 from aigc_jax.evaluation.results import Figure
 from aigc_jax.media import images, points
-from aigc_jax.metrics import neighbours
+from aigc_jax.metrics import pictures
 
 SHOWN = 100
 MOST_CLASSES = 20
@@ -24,42 +24,44 @@ def grid(made: np.ndarray) -> Figure:
 
 
 def by_class(made: np.ndarray, labels: np.ndarray, info: Info) -> Figure:
-    """The first samples of each class, a row each; blank where there are fewer."""
+    """The first samples of each class, a row each; blank where there are fewer.
+
+    Args:
+      made: uint8 or f32 [N, H, W, C].
+    """
     shown = min(info.num_classes, MOST_CLASSES)
     rows = np.ones((shown, PER_CLASS, *made.shape[1:]), np.float32)
     for i in range(shown):
         found = made[labels == i][:PER_CLASS]
-        rows[i, : len(found)] = found
+        rows[i, : len(found)] = pictures.scaled(found)
     named = ", ".join(classes.names_of(info)[:shown]) or f"0 to {shown - 1}"
     text = f"A row of the first {PER_CLASS} samples for each class: {named}."
     pixels = images.grid(rows.reshape(-1, *made.shape[1:]), columns=PER_CLASS)
     return Figure("classes", "Samples by class", text, pixels)
 
 
-def flat_pixels(batch: np.ndarray) -> np.ndarray:
-    """Images [N, H, W, C], uint8 or in [-1, 1], as f32 [N, H W C] in [-1, 1]."""
-    flat = batch.reshape(len(batch), -1).astype(np.float32)
-    return flat / 127.5 - 1 if batch.dtype == np.uint8 else flat
+def flat(images: np.ndarray) -> np.ndarray:
+    """Images [N, H, W, C] as [N, H W C]."""
+    return images.reshape(len(images), -1)
 
 
-def nearest(made: np.ndarray, train: np.ndarray, split: Split) -> Figure:
+def nearest(made: np.ndarray, rows: np.ndarray, split: Split) -> Figure:
     """Samples, each followed by its nearest training images in pixels.
 
     Args:
-      made: samples [N, H, W, C].
-      train: all training images as `flat_pixels`, in the order of the split.
+      made: samples [n, H, W, C], uint8 or f32.
+      rows: of the training split, the nearest to each sample [N, k], N at least n.
       split: the training split.
     """
-    first = made[:LOOKED_UP]
-    _, found = neighbours.nearest(flat_pixels(first), train, NEAREST)
-    raw = features.examples(split, found.reshape(-1))["image"]
-    real = flat_pixels(raw).reshape(len(first), NEAREST, *made.shape[1:])
-    rows = np.concatenate([first[:, None], real], axis=1)
+    count, nearest = len(made), rows.shape[1]
+    real = features.images_of(split, rows[:count].reshape(-1))
+    real = pictures.scaled(real).reshape(count, nearest, *made.shape[1:])
+    pairs = np.concatenate([pictures.scaled(made)[:, None], real], axis=1)
     text = (
-        f"Each sample, then the {NEAREST} training images nearest to it in pixels, four samples a "
+        f"Each sample, then the {nearest} training images nearest to it in pixels, four samples a "
         "row. A sample that equals its neighbour is a copy."
     )
-    pixels = images.grid(rows.reshape(-1, *made.shape[1:]), columns=4 * (1 + NEAREST))
+    pixels = images.grid(pairs.reshape(-1, *made.shape[1:]), columns=4 * (1 + nearest))
     return Figure("nearest", "Nearest training images", text, pixels)
 
 

@@ -111,7 +111,7 @@ def _two_sample(study: Study, found: Findings) -> None:
 
 def _diversity(study: Study, found: Findings) -> None:
     def distance() -> Metric:
-        of = lambda kind: neighbours.mean_pairwise_distance(_flat(seen(study, kind)))
+        of = lambda kind: _mean_distance(seen(study, kind))
         value = of("fake")
         below = floors_of(found, "pairwise_distance", {"test": lambda: of("test")})
         text = "mean Euclidean distance of two different images in pixels of [-1, 1]"
@@ -121,8 +121,10 @@ def _diversity(study: Study, found: Findings) -> None:
     measured(found, "ms_ssim", lambda: _structure(study, found))
 
 
-def _flat(looked: Looked) -> np.ndarray:
-    return looked.image.reshape(len(looked.image), -1)
+def _mean_distance(looked: Looked) -> float:
+    images = galleries.flat(looked.read(looked.count))
+    level = 1 / 127.5 if images.dtype == np.uint8 else 1.0
+    return level * neighbours.mean_pairwise_distance(images)
 
 
 def _structure(study: Study, found: Findings) -> Metric:
@@ -134,7 +136,8 @@ def _structure(study: Study, found: Findings) -> Metric:
     def of(kind: str) -> Any:
         looked = seen(study, kind)
         label = looked.label if within else None
-        return pictures.ms_ssim_diversity(looked.image, label, pairs=PAIRS, key=key)
+        images = looked.read(looked.count)
+        return pictures.ms_ssim_diversity(images, label, pairs=PAIRS, key=key)
 
     value = of("fake")
     below = floors_of(found, "ms_ssim", {"test": lambda: of("test").ms_ssim})
@@ -144,17 +147,25 @@ def _structure(study: Study, found: Findings) -> Metric:
 
 
 def _memorisation(study: Study, found: Findings) -> None:
-    """Nearest training images of the first fakes, in pixels, over the whole training split."""
-    train = galleries.flat_pixels(features.everything(study.dataset.train)["image"])
+    """Nearest training images of the first fakes, in pixels, over the whole training split.
+
+    The split is read once, a block at a time, for samples and test images together.
+    """
+    train = study.dataset.train
+    shown = [name for name in ("fake", "test") if name == "fake" or name in study.looked]
+    first = [galleries.flat(seen(study, name).read(MEMORISED)) for name in shown]
+    parts = (galleries.flat(b["image"]) for b in features.blocks(train, np.arange(train.length)))
+    nearest = min(galleries.NEAREST, train.length)
+    distances, rows = neighbours.nearest_in(np.concatenate(first), parts, nearest)
     if is_picture(study):
         add = lambda: found.figures.append(
-            galleries.nearest(seen(study, "fake").image, train, study.dataset.train)
+            galleries.nearest(seen(study, "fake").read(galleries.LOOKED_UP), rows, train)
         )
         attempt(found, "nearest training images", add)
-    first = [galleries.flat_pixels(seen(study, k).image[:MEMORISED]) for k in ("fake", "test")]
+    seen(study, "test")
     fake, test = map(len, first)
-    counted = f"{fake:,} samples and {test:,} test images, {len(train):,} training images"
-    values = neighbours.memorisation(*(neighbours.nearest(made, train)[0] for made in first))
+    counted = f"{fake:,} samples and {test:,} test images, {train.length:,} training images"
+    values = neighbours.memorisation(distances[:fake, 0], distances[fake:, 0])
     text = f"median pixel distance to the nearest training image, over test images'; {counted}"
     ratio = Metric(values.ratio, fake, text, {"test": 1.0}, "test")
     text = f"share of samples nearer to a training image than 99 % of test images; {counted}"
@@ -189,13 +200,14 @@ def _shares(study: Study) -> Figure:
 
 
 def _agreement(study: Study) -> Metric:
-    right = seen(study, "fake", "probabilities").argmax(-1) == study.looked["fake"].label
+    of_samples = seen(study, "fake", "probabilities")
+    value = scores.agreement(of_samples, study.looked["fake"].label)
     text = (
         "share of samples that are classified as asked for, the reverse of the score below; "
         f"labels of training images; by {study.judge.name}"
     )
     floors = {"test": study.judge.accuracy}
-    return Metric(float(right.mean()), study.count, text, floors, "higher")
+    return Metric(value, study.count, text, floors, "higher")
 
 
 def _least_share(probabilities: np.ndarray) -> float:
@@ -207,7 +219,7 @@ def _conditional(study: Study, found: Findings) -> None:
 
     def score(name: str) -> float:
         learnt, test = seen(study, name), seen(study, "test")
-        pairs = learnt.image, learnt.label, test.image, test.label
+        pairs = learnt.read(learnt.count), learnt.label, test.read(test.count), test.label
         return conditional.accuracy_score(*pairs, study.run.info.num_classes, seed=study.seed)
 
     def measure() -> Metric:
@@ -230,8 +242,8 @@ def _pictures(study: Study, found: Findings) -> None:
         figures["classes"] = lambda: _by_asked_class(study)
     elif is_picture(study) and study.judge and study.judge.classes:
         figures["classes"] = lambda: galleries.by_class(
-            seen(study, "fake").image,
-            seen(study, "fake", "probabilities").argmax(-1),
+            seen(study, "fake").read(study.count),
+            scores.likeliest(seen(study, "fake", "probabilities")),
             study.run.info,
         )
     if "interpolate" in study.run.algorithm.heads:
@@ -252,4 +264,4 @@ def _shown(study: Study, num: int, classes: int | None = None) -> np.ndarray:
     """The first samples of the seed, with labels in turn where they have any."""
     info = study.run.info._replace(num_classes=classes or study.run.info.num_classes)
     cond = samples.unprompted(study.run.algorithm, info, None, num)
-    return np.asarray(study.draw(num, cond)["image"], np.float32)
+    return pictures.scaled(study.draw(num, cond)["image"])

@@ -186,9 +186,9 @@ def _of_images(subject: Subject, say: Callable, words: str) -> list[Task]:
 
 
 def _accuracy(found: Findings, judge: features.Judge, data: Dataset) -> None:
-    """How good the judge is."""
+    """How good the judge is, which is no merit of the run."""
     right, count = judge.accuracy, data.eval.length
-    found.metrics["classifier_accuracy"] = Metric(right, count, judge.name, {}, "higher")
+    found.metrics["classifier_accuracy"] = Metric(right, count, judge.name)
 
 
 def _judge(subject: Subject) -> tuple[features.Judge | None, str]:
@@ -211,23 +211,24 @@ def _data_dir(subject: Subject) -> str:
 
 
 def _images_of(subject: Subject) -> Callable[[int], np.ndarray]:
-    """number -> so many samples f32 [N, H, W, C], with the labels of as many training examples."""
+    """number -> so many samples [N, H, W, C] of `drawer`, with labels of training examples."""
     train, draw = subject.dataset.train, drawer(subject)
 
     def images_of(num: int) -> np.ndarray:
         cond = {}
         if "label" in subject.run.algorithm.conditions:
             cond = {"label": features.labels(train, features.compared_rows(train, num))}
-        return np.asarray(draw(num, cond)["image"], np.float32)
+        return draw(num, cond)["image"]
 
     return images_of
 
 
 def drawer(subject: Subject) -> Callable:
-    """(num, cond) -> samples of the run, drawn over all devices."""
+    """(num, cond) -> samples of the run as the data hold images, drawn over all devices."""
     run, devices = subject.run, subject.mesh.size
     options = samples.check_options(run.algorithm, run.config["sampling"])
     size = -(-BATCH // devices) * devices
     split = parallel.batched(subject.mesh)
-    draw = samples.sampler(run.algorithm, subject.flags.seed, options, size, split)
+    keep = lambda part: {"image": features.stored(part["image"], run.info)}
+    draw = samples.sampler(run.algorithm, subject.flags.seed, options, size, split, keep=keep)
     return lambda num, cond: draw(subject.state, num, cond)

@@ -8,7 +8,7 @@ import numpy as np
 from aigc_jax.data.dataset import Dataset
 from aigc_jax.evaluation import features
 from aigc_jax.evaluation.results import Findings, Metric, nothing
-from aigc_jax.metrics import modes
+from aigc_jax.metrics import modes, scores
 
 
 def judge(dataset: Dataset, data_dir: str | os.PathLike) -> features.Judge:
@@ -25,11 +25,11 @@ def judge(dataset: Dataset, data_dir: str | os.PathLike) -> features.Judge:
 def findings(dataset: Dataset, data_dir: str | os.PathLike, draw: Callable) -> Findings:
     """Modes and their KL divergence from uniform at exactly 26,000 samples.
 
-    `draw` maps a number to that many samples f32 [N, H, W, 3].
+    `draw` maps a number to that many samples [N, H, W, 3], uint8 or in [-1, 1].
     """
     single = features.trained(dataset.digits, data_dir)
     made = draw(modes.STACKED_SAMPLES)
-    channels = [single.apply(made[..., c : c + 1])[1].argmax(-1) for c in range(3)]
+    channels = [_digits(single, made[..., c : c + 1]) for c in range(3)]
     values = modes.stacked_modes(np.stack(channels, axis=1).astype(np.int32))
     real = modes.stacked_modes(_true(dataset))
     text = f"of 1,000, each channel classified by {single.name}"
@@ -42,6 +42,12 @@ def findings(dataset: Dataset, data_dir: str | os.PathLike, draw: Callable) -> F
         *({"true labels": real.kl}, "lower", "nats"),
     )
     return found
+
+
+def _digits(single: features.Judge, images: np.ndarray) -> np.ndarray:
+    """The likeliest digit of each image [N, H, W, 1], uint8 or in [-1, 1]."""
+    parts = (images[rows] for rows in features.slices(len(images), images.shape[1:]))
+    return scores.likeliest(features.judged(single, parts)[1])
 
 
 def _true(dataset: Dataset) -> np.ndarray:

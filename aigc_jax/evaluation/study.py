@@ -3,12 +3,12 @@
 What cannot be looked at is said where it is needed: `seen` raises the reason.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from aigc_jax import build, core, preprocess
+from aigc_jax import build, core
 from aigc_jax.data.dataset import Dataset, Split
 from aigc_jax.evaluation import features
 from aigc_jax.evaluation.results import Findings, attempt, floors_of, reason_of
@@ -20,9 +20,14 @@ KINDS = {"fake": "samples", "train": "training images"} | {
 
 
 class Looked(NamedTuple):
-    """Images f32 [N, H, W, C] of one kind, and what the judge makes of them."""
+    """Images of one kind, and what the judge makes of them.
 
-    image: np.ndarray
+    Samples are held as the data hold images, real ones read again where they are needed: as floats
+    together, large pictures are many times the data set.
+    """
+
+    read: Callable  # number n -> the first n images as they are held, uint8 or f32 [n, H, W, C]
+    count: int
     label: np.ndarray | None
     features: np.ndarray | None
     probabilities: np.ndarray | None
@@ -75,29 +80,34 @@ def look_at_real(study: Study, found: Findings) -> None:
 
 
 def _look(study: Study, split: Split, indices: np.ndarray) -> Looked:
-    batch = preprocess.normalise(features.examples(split, indices))
-    label = np.asarray(batch["label"]) if "label" in batch else None
-    return _judged(study, np.asarray(batch["image"]), label)
+    label = features.labels(split, indices) if "label" in study.run.info.shapes else None
+    read = lambda num: features.images_of(split, indices[:num])
+    parts = (batch["image"] for batch in features.blocks(split, indices))
+    return _judged(study, read, len(indices), label, parts)
 
 
 def look_at_fakes(study: Study, found: Findings) -> None:
     """Samples, with the labels of the training images that they are compared with."""
     label = seen(study, "train").label if labelled(study) else None
-    image = study.draw(study.count, {} if label is None else {"label": label})["image"]
-    study.looked["fake"] = _judged(study, np.asarray(image, np.float32), label)
+    drawn = study.draw(study.count, {} if label is None else {"label": label})["image"]
+    image = features.stored(drawn, study.run.info)
+    parts = (image[rows] for rows in features.slices(len(image), image.shape[1:]))
+    study.looked["fake"] = _judged(study, lambda num: image[:num], len(image), label, parts)
 
 
-def _judged(study: Study, image: np.ndarray, label: np.ndarray | None) -> Looked:
-    """The images with what the judge makes of them, or why it makes nothing of them."""
+def _judged(
+    study: Study, read: Callable, count: int, label: np.ndarray | None, parts: Iterable[np.ndarray]
+) -> Looked:
+    """The images with what the judge makes of their `parts`, or why it makes nothing of them."""
     if not study.judge:
-        return Looked(image, label, None, None, study.refusal)
+        return Looked(read, count, label, None, None, study.refusal)
     try:
-        return Looked(image, label, *study.judge.apply(image))
+        return Looked(read, count, label, *features.judged(study.judge, parts))
     except Exception as error:  # of a user's own function: pixels are compared all the same
-        return Looked(image, label, None, None, reason_of(error))
+        return Looked(read, count, label, None, None, reason_of(error))
 
 
-def seen(study: Study, name: str, of: str = "image") -> Any:
+def seen(study: Study, name: str, of: str = "read") -> Any:
     """The images of one kind, or with `of` their features or probabilities.
 
     Raises:
@@ -108,7 +118,7 @@ def seen(study: Study, name: str, of: str = "image") -> Any:
     looked = study.looked[name]
     if getattr(looked, of) is None:
         raise ValueError(f"{KINDS[name]} have no {of}: {looked.refusal}")
-    return looked if of == "image" else getattr(looked, of)
+    return looked if of == "read" else getattr(looked, of)
 
 
 def compared(study: Study, found: Findings, name: str, distance: Callable) -> tuple[Any, dict]:
@@ -122,7 +132,8 @@ def compared(study: Study, found: Findings, name: str, distance: Callable) -> tu
 def against(study: Study) -> str:
     """What is compared with what, in words."""
     given = ", each given the label of one of them" if labelled(study) else ""
-    counts = {kind: len(looked.image) for kind, looked in study.looked.items()}
+    given += ", rounded to 8 bits" if study.run.info.dtypes["image"] == "uint8" else ""
+    counts = {kind: looked.count for kind, looked in study.looked.items()}
     other, test = (counts.get(kind, 0) for kind in ("other", "test"))
     return (
         f"{study.count:,} samples against {study.count:,} training images{given}; "
