@@ -96,7 +96,7 @@ RULES |= {
     " .guard .health .launch .lock .log .memory .parallel .profile .rollback .samples .showing"
     " .start .workdir",
     "evaluation.*": "jax flax numpy .build .classes .config .core .data.* .describe .evaluation.*"
-    " .feed .log .media.* .metrics.* .names .parallel .preprocess .samples .seeds",
+    " .families .feed .log .media.* .metrics.* .names .parallel .preprocess .samples .seeds",
     "evaluate": ".build .checkpoint .config .data.* .evaluation.* .launch .media.* .parallel .seeds"
     " .start .stored_config .vocabulary .workdir",
 }

@@ -14,7 +14,8 @@ from aigc_jax.data.dataset import Dataset, Info, Split, rows
 from aigc_jax.evaluation import features, images, plan, results
 from aigc_jax.evaluation.study import Study
 
-CONFIG = {"seed": 0, "batch_size": 8, "sampling": {}, "data": {}}
+DIRECTIONS = {"brightness": "max"}  # as the module of an algorithm says it
+CONFIG = {"seed": 0, "batch_size": 8, "algorithm": {"name": f"{__name__}:algorithm_of"}}
 FLAGS = {
     "features": "",
     "noema": False,
@@ -89,6 +90,7 @@ def test_eval_and_sample_are_enough(tmp_path):
     mean = dataset.eval.arrays["image"].mean()
     assert found.metrics["brightness"].value == pytest.approx(mean, rel=1e-5)
     assert found.metrics["brightness"].samples == 20
+    assert found.metrics["brightness"].better == "higher"
     assert {"pairwise_distance", "parameters"} <= set(found.metrics)
     assert {"samples", "nearest"} <= {figure.name for figure in found.figures}
     assert "has no labels" in found.refused["frechet_distance"]
