@@ -101,3 +101,14 @@ def test_music_text_has_one_frame_per_line():
         "| 72 . 64 48\n71 62 59 43\n| 36 "
     )
     assert tokenizer.decode([tokenizer.start]).strip() == "|"
+
+
+def test_what_music_decodes_to_is_accepted_as_text_and_as_a_prompt():
+    tokenizer, rng = tokenizers.music(), np.random.default_rng(0)
+    for length in (0, 1, 3, 4, 5, 203):
+        ids = rng.integers(0, tokenizer.vocab, length)
+        np.testing.assert_array_equal(tokenizer.encode(tokenizer.decode(ids)), ids)
+        piece = np.where(ids == tokenizer.start, 1, ids)  # one piece, maybe within a frame
+        begun = [tokenizer.start, *piece]
+        for given in (piece, begun):
+            np.testing.assert_array_equal(tokenizer.prompt(tokenizer.decode(given)), begun)
