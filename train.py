@@ -15,7 +15,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
     """The flags, and the overrides as pairs of dotted key and text."""
     parser = argparse.ArgumentParser(description=__doc__, epilog=USAGE, allow_abbrev=False)
     parser.add_argument("--config", required=True, help="file.py, file.py:argument or config.json")
-    parser.add_argument("--workdir", type=pathlib.Path, help="default: runs/<name of the config>")
+    parser.add_argument("--workdir", type=_folder, help="default: runs/<name of the config>")
     parser.add_argument(
         "--describe",
         nargs="?",
@@ -23,17 +23,28 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
         choices=("plain", "compiled"),
         help="print the run and stop; compiled: with what each device moves and holds",
     )
-    flags, rest = parser.parse_known_args(argv)
-    overrides = []
+    # Taken out before, since to argparse a word with a space in it is no flag, nor is "-1" a value.
+    words, overrides, rest = [], [], list(argv)
     while rest:
         word = rest.pop(0)
         key, equals, value = word.partition("=")
         if not key.startswith("--config."):
-            parser.error(f"{word}: unknown; overrides are --config.KEY=VALUE")
+            words.append(word)
+            continue
         if not equals and not rest:
             parser.error(f"{word}: has no value; overrides are --config.KEY=VALUE")
         overrides.append((key.removeprefix("--config."), value if equals else rest.pop(0)))
+    flags, unknown = parser.parse_known_args(words)
+    if unknown:
+        parser.error(f"{unknown[0]}: unknown; overrides are --config.KEY=VALUE")
     return flags, overrides
+
+
+def _folder(text: str) -> pathlib.Path:
+    """The path of a workdir; "" would be the current folder."""
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} names no folder; for this one give .")
+    return pathlib.Path(text)
 
 
 def default_workdir(spec: str) -> pathlib.Path:

@@ -170,7 +170,14 @@ def load_data(
 def _made(section: Mapping[str, Any], tokenizer: Any, trust: Collection[str] | None) -> Dataset:
     """What a user's own function makes of the options beside its name."""
     function = find(section["name"], (), "config.data.name", trust)
-    dataset = conformance.check(function(**{k: v for k, v in section.items() if k != "name"}))
+    chosen = {k: v for k, v in section.items() if k != "name"}
+    try:
+        inspect.signature(function).bind(**chosen)
+    except TypeError as error:
+        raise ValueError(
+            f"config.data.name = {section['name']!r}: must take its options by keyword; {error}"
+        ) from None
+    dataset = conformance.check(function(**chosen))
     return vocabulary.completed(dataset, tokenizer, trust)
 
 

@@ -66,6 +66,9 @@ def _check_together(config: Mapping[str, Any]) -> None:
             re.compile(pattern)
         except re.error as error:
             raise ValueError(f"config: {pattern!r} is not a regular expression ({error})") from None
+    divided = [axis for axis in ("fsdp", "tensor") if config["mesh"][axis] not in (-1, 1)]
+    if config["parallel"] == "pmap" and divided:
+        raise ValueError(f"config.parallel = 'pmap': config.mesh.{divided[0]} must be 1")
     if config["batch_size"] % config["accumulate"]:
         raise ValueError(
             f"config.batch_size = {config['batch_size']}: must be a multiple of "

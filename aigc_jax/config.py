@@ -128,13 +128,18 @@ def load(spec: str) -> dict[str, Any]:
         raise ValueError(f"--config={spec}: no such file; give a .py with get_config, or a .json")
     if path.endswith(".json"):
         return _stored(path)
+    if not path.endswith(".py"):
+        raise ValueError(f"--config={spec}: must be a .py with get_config, or a .json")
     module_spec = importlib.util.spec_from_file_location("aigc_jax_config", path)
     module = importlib.util.module_from_spec(module_spec)
     module_spec.loader.exec_module(module)
     if not hasattr(module, "get_config"):
         raise ValueError(f"--config={spec}: {path} has no function get_config(argument)")
     config = module.get_config(argument)
-    return config.to_dict() if hasattr(config, "to_dict") else copy.deepcopy(config)
+    config = config.to_dict() if hasattr(config, "to_dict") else copy.deepcopy(config)
+    if not isinstance(config, Mapping):
+        raise ValueError(f"--config={spec}: get_config gives {config!r}; it must be a dict")
+    return config
 
 
 def file_and_argument(spec: str) -> tuple[str, str]:
@@ -150,9 +155,10 @@ def _stored(path: str) -> dict[str, Any]:
         stored = json.loads(pathlib.Path(path).read_text())
     except ValueError as error:
         raise ValueError(f"--config={path}: is not JSON ({error})") from None
-    if not isinstance(stored, Mapping):
+    config = stored.get("config", stored) if isinstance(stored, Mapping) else stored
+    if not isinstance(config, Mapping):
         raise ValueError(f"--config={path}: must be an object, such as the config.json of a run")
-    return renamed.config(stored.get("config", stored))
+    return renamed.config(config)
 
 
 def variant(
@@ -192,6 +198,8 @@ def fill(section: Mapping[str, Any], defaults: Mapping[str, Any], where: str) ->
     Raises:
       ValueError: for a key that `defaults` lacks, a value of another type, or one that is missing.
     """
+    if not isinstance(section, Mapping):
+        raise ValueError(f"{where} = {section!r}: must be a dict")
     for key in section:
         if key not in defaults:
             raise ValueError(unknown(f"{where}.{key}", defaults))

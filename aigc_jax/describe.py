@@ -19,6 +19,7 @@ from aigc_jax import (
     flops,
     names,
     parallel,
+    samples,
     schedules,
     sharding,
     stored_config,
@@ -44,6 +45,8 @@ def report(config: Mapping[str, Any], compiled: bool = False) -> str:
     parallel.check_batch(config["batch_size"], config["accumulate"], mesh)
     tokenizer = finetune.tokenizer_of(config["init_from"], config["data"]["name"])
     run = build.run(config, build.describe_data(config, tokenizer))
+    if config["sampling"]:
+        samples.check(run)
     state = jax.eval_shape(run.algorithm.init, _key())
     shardings = parallel.state_shardings(state, mesh, sharding.rules_of(config))
     counted, count = update_flops(run)

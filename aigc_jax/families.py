@@ -15,6 +15,8 @@ RATES = {"learning_rate_schedule": schedules}  # what an optimiser's section nam
 
 def family(name: str, trust: Collection[str] | None = None) -> tuple[ModuleType, Callable]:
     """The module and the `make` function of `config.algorithm.name`."""
+    if not isinstance(name, str):
+        raise ValueError(f"config.algorithm.name = {name!r}: must be of type str")
     if ":" in name:
         make = find(name, (), "config.algorithm.name", trust)
         return sys.modules[make.__module__], make

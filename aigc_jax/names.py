@@ -106,6 +106,7 @@ def resolve(
             options[option] = {find(name, modules, key, trust): value for name, value in named}
         elif isinstance(options[option], str):
             found = find(options[option], modules, key, trust)
+            _check_kind(found, modules, key)
             _check_names(arguments_of(found, modules), arguments, key)
             options[option] = _construct(found, arguments, offered, key)
     return options
@@ -134,6 +135,7 @@ def check(
         key, arguments = f"{where}.{option}", section.get(f"{option}_args", {})
         found = find(section[option], modules, key, trust)
         declared = arguments_of(found, modules)
+        _check_kind(found, modules, key)
         _check_names(declared, arguments, key)
         for name, value in arguments.items():
             if place := ELSEWHERE.get(name, f"{where}.{name}" if name in section else None):
@@ -157,6 +159,16 @@ def arguments_of(found: Any, modules: Any) -> dict[str, inspect.Parameter]:
     counts = [len(_by_position(f)) for f in known if not _is_network(f)]
     called_with = _by_position(found)[: min(counts, default=None)]
     return {k: p for k, p in parameters.items() if k not in called_with}
+
+
+def _check_kind(found: Any, modules: Any, key: str) -> None:
+    """Where the project has networks, one is needed, and where it has functions, a function."""
+    modules = modules if isinstance(modules, tuple) else (modules,)
+    ours = [m for m in modules if m.__name__.startswith("aigc_jax.")]
+    networks = any(_is_network(getattr(m, name)) for m in ours for name in _public(m))
+    if ours and networks != _is_network(found):
+        kind = "a flax.linen network class" if networks else "a function"
+        raise ValueError(f"{key} = {getattr(found, '__name__', found)!r}: must be {kind}")
 
 
 def _is_network(found: Any) -> bool:
@@ -209,7 +221,8 @@ def _check_names(declared: Mapping, arguments: Mapping, key: str) -> None:
         return
     for name in arguments:
         if name not in declared:
-            raise ValueError(unknown(f"{key}_args.{name}", declared))
+            settable = [k for k in declared if k not in ELSEWHERE]
+            raise ValueError(unknown(f"{key}_args.{name}", settable))
 
 
 def _hashable(value: Any) -> Any:

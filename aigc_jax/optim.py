@@ -10,7 +10,7 @@ import optax
 
 from aigc_jax.core import PyTree, path_name
 from aigc_jax.ranges import above, at_least, below, needs, only_with
-from aigc_jax.schedules import Schedule, constant
+from aigc_jax.schedules import Schedule, constant, course
 
 
 class Watched(NamedTuple):
@@ -47,8 +47,8 @@ def make(
     Raises:
       ValueError: for an unknown rule.
     """
-    course = learning_rate_schedule(learning_rate)
-    rate = lambda count: course(count // updates_per_step)
+    at = course(learning_rate_schedule, learning_rate, "learning_rate_schedule")
+    rate = lambda count: at(count // updates_per_step)
     mask = lambda params: decayed(params, weight_decay_paths)
     rules = {
         "adam": lambda: optax.adam(rate, b1, b2, eps),

@@ -16,6 +16,18 @@ from aigc_jax.ranges import at_least, between, up_to, within
 Schedule = Callable[[jax.Array | int], jax.Array]
 
 
+def course(schedule: Callable[[float], Schedule], value: float, option: str) -> Schedule:
+    """What the schedule of an option, which may be a user's own, makes of a value.
+
+    Raises:
+      ValueError: it is no function of the step.
+    """
+    made = schedule(value)
+    if not callable(made):
+        raise ValueError(f"{option}: gives {made!r} for {value}, must give a function of the step")
+    return made
+
+
 def constant(value: float) -> Schedule:
     """Value at every step."""
     return lambda step: jnp.asarray(value, jnp.float32)

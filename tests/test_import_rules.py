@@ -91,7 +91,7 @@ RULES |= {
     " .samples",
     "written": "numpy .build .classes .data.* .media.* .request .samples",
     "describe": "jax flax numpy .build .checks .core .describe_compiled .families .finetune .flops"
-    " .names .parallel .schedules .sharding .stored_config",
+    " .names .parallel .samples .schedules .sharding .stored_config",
     "loop": "jax numpy .build .checkpoint .checks .config .core .data.* .failure .feed .finetune"
     " .guard .health .launch .lock .log .memory .parallel .profile .rollback .samples .showing"
     " .start .workdir",

@@ -8,6 +8,7 @@ import copy
 import functools
 import glob
 import math
+import pathlib
 
 import commands
 import pytest
@@ -153,6 +154,25 @@ def test_no_value_of_a_config_file_ends_in_a_traceback(name):
         )
 
 
+SECTIONS = ("algorithm", "algorithm.name", "algorithm.encoder", "algorithm.encoder_args") + (
+    *("algorithm.beta_schedule", "algorithm.likelihood", "optimizer", "optimizer.model", "data"),
+    *("optimizer.model.learning_rate_schedule", "sampling", "augment", "mesh", "data.name"),
+)
+
+
+@pytest.mark.parametrize("dotted", SECTIONS)
+def test_no_value_in_place_of_a_section_or_a_name_ends_in_a_traceback(dotted):
+    *sections, option = dotted.split(".")
+    before = build.configured(config.load(f"{commands.ROOT}/configs/vae_digits.py:test"))
+    for value in (*VALUES, "math:sqrt", "nowhere:f", ":", "MlpGenerator", "check", "wsd"):
+        changed = copy.deepcopy(before)
+        functools.reduce(dict.__getitem__, sections, changed)[option] = value
+        _, said = outcome(changed, (), dotted)
+        # What a schedule makes is seen when it is built, the options of a sampler when that is.
+        later = value == "math:sqrt" or (dotted == "sampling" and isinstance(value, dict))
+        assert is_one_line(said, dotted) or (not said and later), (value, said)
+
+
 # What is accepted so far and may still not fit the networks, or the memory: (family, override).
 TRACED = [
     *[("gan", "algorithm.discriminator_args.widths="), ("gan", "algorithm.pack=3")],
@@ -163,6 +183,7 @@ TRACED = [
     *[("attention", "algorithm.network_args.dim=2147483647"), ("vae", "freeze=big")],
     *[("attention", "algorithm.network_args.vocab=0"), ("attention", "algorithm.start_token=999")],
     *[("gan", "steps=2147483647"), ("vae", "ema_networks=big"), ("attention", "augment.flip=1")],
+    ("vae", "algorithm.beta_schedule=math:sqrt"),
 ]
 
 
@@ -180,3 +201,24 @@ def test_what_reaches_a_network_is_built_or_refused_in_a_line(family, override):
     option = key.rpartition(".")[2]
     assert "\n" not in said
     assert not said or option in said or text in said, said
+
+
+# (family, overrides, what is said; "" where it trains)
+TRAINED = [
+    ("vae", ("algorithm.encoder_args.hidden=2147483647",), "64 x 2147483647: make it smaller"),
+    ("vae", ("batch_size=2147483640",), "config.batch_size = 2147483640: takes "),
+    ("vae", ("num_samples=2147483647",), "config.num_samples = 2147483647: takes "),
+    ("gan", ("data.image_size=2147483647",), "an example, such as config.data makes them, takes"),
+    ("vae", ("keep_best=rate",), "config.keep_best = 'rate': nothing says whether"),
+    ("attention", ("augment.flip=1",), "config.augment: flip need data with images"),
+    ("vae", ("freeze=(en|de){1,1}coder/Dense_0", "keep_last=2147483647"), ""),
+]
+
+
+@pytest.mark.parametrize(("family", "overrides", "said"), TRAINED)
+def test_two_steps_are_trained_or_refused_before_anything_is_made(family, overrides, said, capsys):
+    code = commands.train("run", family, "steps=2", *overrides)
+    message = capsys.readouterr().err
+    assert (code, said in message) == (2 if said else 0, True), message
+    assert said == "" or message.splitlines()[-1].startswith("error: ")
+    assert pathlib.Path("run", "checkpoints").exists() == (said == "")

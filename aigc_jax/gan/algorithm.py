@@ -88,7 +88,8 @@ def make(
     checks.shapes(generator, discriminator, z, label, image, packed)
     names = [penalty.__name__ for penalty in penalties]
     checks.penalties(names, discriminator, packed, label)
-    weights = {penalty: penalties_schedule(weight) for penalty, weight in penalties.items()}
+    course = partial(schedules.course, penalties_schedule, option="penalties_schedule")
+    weights = {penalty: course(weight) for penalty, weight in penalties.items()}
     turns = (latent_dim, n_critic, accumulate, conditional, pack)
     game = Game(generator, discriminator, tx, loss, weights, *turns)
     return Algorithm(

@@ -92,7 +92,7 @@ def make(
     dynamic = binarization.is_dynamic(binarize, law.binary)
     model = Model(encoder, decoder, law, latent_dim, dynamic, conditional)
     inits = initialisers(model, example)
-    beta_at = beta_schedule(beta)
+    beta_at = schedules.course(beta_schedule, beta, "beta_schedule")
     minimised = partial(objective, free_bits=free_bits) if free_bits else objective
 
     def loss(params, mutable, batch, keys, step):
