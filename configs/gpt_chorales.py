@@ -6,7 +6,7 @@ python sample.py --workdir=runs/gpt_chorales --num=8 --out=generated_music
 Its inputs know the voice (position mod 4) and the sixteenth of the beat (mod 16).
 
 Measured on one core with other work on the machine: 13 to 15 min; 0.535 ± 0.004 nats/note over the
-whole test split, both with earlier training windows, in which notes at a piece's beginning weighed less.
+whole test split, both with earlier training windows, in which the first notes weighed less.
 """
 
 from aigc_jax.config import variant

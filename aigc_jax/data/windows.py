@@ -49,12 +49,12 @@ def piece_windows(
     """Windows every `stride` tokens of every piece, from before its start to its end.
 
     Window s predicts the tokens s + 1 .. s + T of its piece, for the multiples s of the stride in
-    stride - T .. N - 1, with N tokens after the first: each of them in T / stride windows, and
-    those at its beginning no less. A window that starts before its piece holds nothing there: a model
-    that predicts from what stands before a token, and cannot see such padding, does the same when
-    the piece's first token is at position 0, as it is where a generation starts. So the window is
-    moved there, and its last -s targets, which it would not have held, do not count. What lies
-    behind the piece's end is filled with id 0 and does not count either.
+    stride - T .. N - 1, with N tokens after the first: each of them in T / stride windows, also
+    those at its beginning. A window that starts before its piece holds nothing there: a model that
+    predicts from what stands before a token, and cannot see such padding, does the same when the
+    piece's first token is at position 0, as it is where a generation starts. So the window is moved
+    there, and its last -s targets, which it would not have held, do not count. What lies behind the
+    piece's end is filled with id 0 and does not count either.
 
     Args:
       pieces: ids [1 + N] of each.
