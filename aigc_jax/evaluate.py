@@ -223,11 +223,14 @@ def evaluate(workdir: pathlib.Path, flags: argparse.Namespace) -> dict[str, Any]
 
 def _about(subject: Any, record: Mapping[str, Any], seconds: float) -> dict[str, Any]:
     """Whose evaluation it is, and under what circumstances it was made."""
+    from aigc_jax import samples
     from aigc_jax import workdir as workdirs
-    from aigc_jax.media import provenance
 
+    run, raw = subject.run, subject.flags.noema
+    options = samples.check_options(run.algorithm, run.config["sampling"])
     step, seed = int(subject.state.step), subject.flags.seed
     digest, name = record["digest"], subject.workdir.resolve().name
+    drawn = {"run": name, "step": step, "config_digest": digest, "seed": seed, "options": options}
     return {
         "run": name,
         "step": step,
@@ -236,7 +239,7 @@ def _about(subject: Any, record: Mapping[str, Any], seconds: float) -> dict[str,
         **workdirs.circumstances(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 1),
-        "mark": provenance.mark(run=name, step=step, config_digest=digest, seed=seed),
+        "mark": samples.mark(run, raw=raw, **drawn),
     }
 
 

@@ -97,7 +97,7 @@ RULES |= {
     " .start .workdir",
     "evaluation.*": "jax flax numpy .build .classes .config .core .data.* .describe .evaluation.*"
     " .families .feed .log .media.* .metrics.* .names .parallel .preprocess .samples .seeds",
-    "evaluate": ".build .checkpoint .config .data.* .evaluation.* .launch .media.* .parallel .seeds"
+    "evaluate": ".build .checkpoint .config .data.* .evaluation.* .launch .parallel .samples .seeds"
     " .start .stored_config .vocabulary .workdir",
 }
 # Packages without which the other parts of the project work, or that are slow to import.

@@ -1,5 +1,6 @@
 """What an evaluation finds: numbers that say how they came about, figures, and refusals."""
 
+import contextlib
 import json
 import math
 import pathlib
@@ -116,9 +117,10 @@ def write(
     """Writes `metrics.json` and `figures/` of one evaluation; `about` says whose it is.
 
     The metrics file is put in place last and in one move: it never names a missing figure. The
-    first `written` figures are on disk already.
+    first `written` figures are on disk already; those of the evaluation that it takes the place of
+    go.
     """
-    figures = folder / "figures"
+    figures, former = folder / "figures", _figures_of(folder / "metrics.json")
     figures.mkdir(parents=True, exist_ok=True)
     for figure in findings.figures[written:]:
         _write_figure(figures, figure, about["mark"])
@@ -135,6 +137,15 @@ def write(
     temporary = folder / "metrics.json.tmp"
     temporary.write_text(json.dumps(content, indent=1))
     temporary.replace(folder / "metrics.json")
+    for name in former - {figure["file"] for figure in listed}:
+        (figures / name).unlink(missing_ok=True)
+
+
+def _figures_of(path: pathlib.Path) -> set[str]:
+    """The files of the figures that a metrics file names; none of one that cannot be read."""
+    with contextlib.suppress(ValueError, TypeError, KeyError, OSError):
+        return {pathlib.Path(f["file"]).name for f in json.loads(path.read_text())["figures"]}
+    return set()
 
 
 def _file_of(figure: Figure) -> str:

@@ -96,3 +96,16 @@ def test_the_bar_names_every_piece_of_work_and_says_when_it_is_done(capsys):
     filled = [line.count("#") for line in lines]
     assert filled == sorted(filled)
     assert "2/2" in lines[-1]
+
+
+def test_a_new_evaluation_leaves_no_figures_of_the_one_before(tmp_path):
+    about = {"step": 1, "mark": {"generated": True}}
+    for names in (("old", "both"), ("both", "new")):
+        found = results.nothing()
+        found.figures.extend(Figure(name, "", "", text=name) for name in names)
+        for count in (1, 2):  # they are written as they come
+            some = found._replace(figures=found.figures[:count])
+            results.write(tmp_path, some, about, written=count - 1)
+        (tmp_path / "figures" / "mine.txt").touch()
+    there = sorted(path.name for path in (tmp_path / "figures").iterdir())
+    assert there == ["both.txt", "mine.txt", "new.txt"]
