@@ -118,7 +118,10 @@ def _adds(part: Callable[[], Findings]) -> Callable[[Findings], None]:
 def _words(subject: Subject) -> tuple[str, str]:
     """What the protocols say of parameters and sampler, see `protocol.words`."""
     algorithm, defaults = subject.run.algorithm, samples.options_of(subject.run.algorithm)
-    options = samples.check_options(algorithm, subject.run.config["sampling"])
+    try:
+        options = samples.check_options(algorithm, subject.run.config["sampling"])
+    except ValueError:  # nothing is sampled with them, which is said there
+        options = {}
     if "tokens" in subject.run.example.batch:  # `language` samples as many as it compares
         options.pop("max_tokens", None)
     return protocol.words(subject.flags, options, defaults)

@@ -135,6 +135,9 @@ def test_a_sampler_that_fails_costs_what_needs_samples(tmp_path):
     found = found_of(dataset, algorithm, tmp_path)
     assert "KeyError: 'style'" in found.refused["samples"]
     assert {"brightness", "parameters"} <= set(found.metrics)
+    found = found_of(dataset, algorithm_of(dataset), tmp_path, sampling={"truncation": 0.5})
+    assert "truncation" in found.refused["samples"]
+    assert "brightness" in found.metrics
     sound = algorithm_of(dataset, sample=lambda state, keys, cond: {"sound": jnp.zeros((2, 9))})
     found = found_of(dataset, sound, tmp_path)
     assert "the sampler gives sound [9]" in found.refused["samples"]
@@ -160,6 +163,18 @@ def test_points_of_ones_own_are_compared_by_their_coordinates(tmp_path):
     found = found_of(dataset._replace(mixture=mixtures.ring()), algorithm_of(dataset), tmp_path)
     assert {"modes", "high_quality_share", "brightness"} <= set(found.metrics)
     assert found.metrics["modes"].floors
+
+
+def test_points_of_a_conditional_model_have_the_labels_of_training_points(tmp_path):
+    mixture = mixtures.ring()
+    dataset = data_of((1, 1, 2), classes=8, mixture=mixture)
+    dataset.train.arrays["label"][:] = 3
+    means = (mixture.means / mixture.scale).reshape(-1, 1, 1, 2).astype(np.float32)
+    perfect = lambda state, keys, cond: {"image": jnp.asarray(means)[cond["label"]]}
+    algorithm = algorithm_of(dataset, sample=perfect)._replace(conditions=("label",))
+    modes = found_of(dataset, algorithm, tmp_path).metrics["modes"]
+    assert modes.value == 1  # in turn, they would be all eight
+    assert "given the labels of training examples" in modes.protocol
 
 
 def unbalanced(count, rng):
