@@ -52,6 +52,15 @@ def test_a_run_that_stored_no_names_counts_its_folders_as_text(root, tmp_path, m
     assert relabelled.as_begun(now, kept.info).info == kept.info  # the next restart
 
 
+def test_arrays_that_were_cached_in_the_order_of_text_are_not_taken(root, tmp_path, monkeypatch):
+    with monkeypatch.context() as earlier:
+        earlier.setattr(layout, "natural_order", lambda names: tuple(sorted(names)))
+        before = opened(root, tmp_path)
+    now = opened(root, tmp_path)
+    assert labelled(before.train) != labelled(now.train)
+    assert labelled(now.train) == {v: v // 20 for v in labelled(now.train)}
+
+
 def test_a_run_that_stored_names_keeps_them(root, tmp_path):
     now = opened(root, tmp_path)
     assert relabelled.as_begun(now, now.info) is now
