@@ -11,15 +11,19 @@ from aigc_jax import build, core, parallel
 CGROUP = pathlib.Path("/sys/fs/cgroup/memory.max")
 
 
+def host() -> int:
+    """Bytes that this machine or container has."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = CGROUP.read_text().strip() if CGROUP.is_file() else "max"
+    return machine if limit == "max" else min(machine, int(limit))
+
+
 def available(device: jax.Device) -> int:
     """Bytes that a device may hold; of a CPU its share of what this machine or container has."""
     stats = device.memory_stats() or {}
     if "bytes_limit" in stats:
         return stats["bytes_limit"]
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = CGROUP.read_text().strip() if CGROUP.is_file() else "max"
-    whole = machine if limit == "max" else min(machine, int(limit))
-    return whole // len(jax.local_devices())
+    return host() // len(jax.local_devices())
 
 
 def check_batch(run: build.Run, mesh: jax.sharding.Mesh) -> None:

@@ -4,14 +4,13 @@ Flags that every run takes are read elsewhere; all others come as {name: [words]
 """
 
 import math
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from aigc_jax import build, classes, core, likeliest, ranges, samples
+from aigc_jax import build, classes, core, likeliest, memory, ranges, samples
 from aigc_jax.config import parse, unknown
 from aigc_jax.data import images as image_sets
 from aigc_jax.data import text_file, tokenizers
@@ -159,7 +158,7 @@ def _check_room(run: build.Run, given: str, num: int, length: int = 0) -> None:
     shape = (length,) if "tokens" in run.info.shapes else run.info.shapes["image"]
     enlarged = 1 if len(shape) == 1 else max(1, images.TILE // max(shape[:2])) ** 2
     each = math.prod(shape) * (BYTES + 3 * enlarged)
-    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    there = memory.host()
     if num * each > there:
         raise ValueError(
             f"{given}: would take about {num * each / 2**30:,.0f} GiB of memory, and there are "

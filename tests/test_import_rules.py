@@ -87,8 +87,8 @@ RULES |= {
     "showing": "jax numpy .build .core .data.* .log .media.* .samples",
     "classes": ".config .data.*",
     "likeliest": "numpy .build .core .samples",
-    "request": "numpy .build .classes .config .core .data.* .likeliest .media.* .names .ranges"
-    " .samples",
+    "request": "numpy .build .classes .config .core .data.* .likeliest .media.* .memory .names"
+    " .ranges .samples",
     "written": "numpy .build .classes .data.* .media.* .request .samples",
     "describe": "jax flax numpy .build .checks .core .describe_compiled .families .finetune .flops"
     " .names .parallel .samples .schedules .sharding .stored_config",
