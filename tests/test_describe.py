@@ -87,7 +87,7 @@ def test_memory_of_the_state_whole_and_per_device():
     # Two moments, the counters of the rule and its schedule, the scale of the rate and a flag.
     adam = 2 * kernel + 3 * 4 + 1
     assert memory["opt_state"] == (f"{adam:,}", f"{2 * kernel // 4 + 13:,}")
-    counters = 8 * 4  # step, cursor and the six of the guard
+    counters = 18 * 4  # step, cursor, the six counters of the guard and the ten of its trend
     assert memory["total"][0] == f"{2 * kernel + adam + counters:,}"
 
 
