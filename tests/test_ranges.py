@@ -276,7 +276,7 @@ def test_phases_that_fit_are_taken():
         ("stacked_mnist", "max_memory_gib", 2.0),
         ("python_text", "image_size", 8),
         ("python_text", "transpose", 2),
-        ("jsb_chorales", "tokenizer", "char"),
+        ("jsb_chorales", "image_size", 8),
     ],
 )
 def test_an_option_that_a_data_set_does_not_read_is_refused(name, option, value):
