@@ -83,8 +83,10 @@ def main(argv: list[str]) -> int:
         with failure.leaving():
             step = int(loop.train(completed, workdir).step)
         launch.part()
-    except failure.EXPLAINED as error:
-        print(f"error: {error}", file=sys.stderr)
+    except Exception as error:
+        if not failure.explained(error):
+            raise
+        print(f"error: {failure.explained(error)}", file=sys.stderr)
         return failure.exit_code(error)
     return failure.DONE if step == completed["steps"] else stopped
 

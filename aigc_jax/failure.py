@@ -90,12 +90,24 @@ def exit_code(error: BaseException) -> int:
     return BAD_INPUT if isinstance(error, ValueError | OSError) else FAILED
 
 
+def explained(error: BaseException) -> str:
+    """What a person needs to know of an error, "" where that is its traceback."""
+    if isinstance(error, EXPLAINED):
+        return str(error)
+    if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error):
+        return (
+            f"the run does not fit into memory ({str(error).splitlines()[0]}); a smaller "
+            "config.batch_size or network, more config.accumulate, or config.mesh.fsdp need less"
+        )
+    return ""
+
+
 def leave(error: BaseException, flush: Callable[[], None] | None = None) -> None:
     """Says what happened and ends this process, without waiting for any other."""
     code, lost = exit_code(error), peer_failed(error)
     try:
-        if isinstance(error, EXPLAINED) and not lost:
-            print(f"error: {error}", file=sys.stderr)
+        if explained(error) and not lost:
+            print(f"error: {explained(error)}", file=sys.stderr)
         else:
             traceback.print_exception(error)
         if flush is not None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import commands
 import jax
 import processes
 import pytest
@@ -257,3 +258,17 @@ def test_both_leave_when_the_network_between_them_is_cut():
     assert all(code in (failure.RETRY, -signal.SIGABRT) for code in codes), errors
     assert seconds < HEARTBEAT + 5
     assert all("in trained" in err for err in errors)
+
+
+def test_a_run_that_is_too_large_is_told_in_a_line(tmp_path, monkeypatch, capsys):
+    def exhausted(config, workdir):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: allocating 9 bytes.\nfrom here")
+
+    monkeypatch.setattr("aigc_jax.loop.train", exhausted)
+    assert commands.train(tmp_path, "vae") == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: the run does not fit into memory (RESOURCE_EXHAUSTED: alloca")
+    assert "config.batch_size" in said
+    assert said.count("\n") == 1
+    assert failure.explained(jax.errors.JaxRuntimeError("INTERNAL: bug")) == ""
+    assert failure.explained(TypeError("bug")) == ""
