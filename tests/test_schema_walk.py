@@ -209,6 +209,8 @@ TRAINED = [
     ("vae", ("batch_size=2147483640",), "config.batch_size = 2147483640: takes "),
     ("vae", ("num_samples=2147483647",), "config.num_samples = 2147483647: takes "),
     ("gan", ("data.image_size=2147483647",), "an example, such as config.data makes them, takes"),
+    ("attention", ("sampling.max_tokens=2147483647",), "sampling.max_tokens = 2147483647: must be"),
+    ("gan", ("sampling.truncation=-1",), "sampling.truncation = -1.0: must be at least 0"),
     ("vae", ("keep_best=rate",), "config.keep_best = 'rate': nothing says whether"),
     ("attention", ("augment.flip=1",), "config.augment: flip need data with images"),
     ("vae", ("freeze=(en|de){1,1}coder/Dense_0", "keep_last=2147483647"), ""),

@@ -18,7 +18,7 @@ from flax import linen as nn
 
 from aigc_jax import core
 from aigc_jax.attention import decode, filters, losses, rnn, transformer
-from aigc_jax.ranges import at_least
+from aigc_jax.ranges import at_least, between
 
 NAMES = {"network": (transformer, rnn)}
 DIRECTIONS = {"nll": "min"}  # whether less or more of a metric is better
@@ -82,7 +82,7 @@ def make(
         keys: jax.Array,
         cond: core.Batch,
         *,
-        max_tokens: Annotated[int, at_least(1)] = 256,
+        max_tokens: Annotated[int, between(1, 1_000_000)] = 256,
         temperature: filters.Temperature = 1.0,
         top_k: filters.TopK = 0,
         top_p: filters.TopP = 1.0,
