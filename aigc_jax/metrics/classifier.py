@@ -200,7 +200,8 @@ def learn(
         classes.update(np.unique(labels).tolist())
         span = (start, start + len(rows))
         chunk = (_filled(x, rows.shape, size) for x in (images, np.asarray(labels, np.int32)))
-        learnt = _taught(model, steps, learnt, *chunk, span, key)
+        # One call at a time: of those that wait each would hold its chunk.
+        learnt = _taught(model, steps, jax.block_until_ready(learnt), *chunk, span, key)
     if len(classes) < 2:
         raise ValueError(
             f"all labels are {classes.pop()}: a classifier needs examples of two classes or more"
