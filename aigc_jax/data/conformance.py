@@ -42,7 +42,8 @@ def check(dataset: Any) -> Dataset:
     if not info.num_classes:
         info = info._replace(class_names=())
     train = _checked(dataset.train, info, "train")
-    return Dataset(info, train, _checked(dataset.eval, info, info.eval_split), dataset.tokenizer)
+    held_out = _checked(dataset.eval, info, info.eval_split)
+    return dataset._replace(info=info, train=train, eval=held_out)
 
 
 def _contradictions(info: Info) -> Iterator[str]:

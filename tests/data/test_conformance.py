@@ -177,3 +177,10 @@ def test_the_projects_own_sets_are_held_to_it_too(monkeypatch):
     monkeypatch.setattr(build.data, "load", lambda section, tokenizer: wrong)
     with pytest.raises(ValueError, match="'label' int32 values from 1 to 4"):
         build.load_data({"data": {"name": "digits"}})
+
+
+def test_what_is_known_beside_the_examples_stays_known():
+    """Evaluation counts modes by it, and does without where it is not there."""
+    dataset = held()._replace(mixture="its Gaussians", digits="its digits", tokenizer="its ids")
+    assert conformance.check(dataset) == dataset
+    assert build.load_data({"data": {"name": "ring"}}).mixture is not None
