@@ -1,7 +1,9 @@
 """The types of options: read from signatures, held against values, and given to text."""
 
 import ast
+import functools
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -11,20 +13,41 @@ OPENING, CLOSING = "([{", ")]}"
 
 
 def parameters(function: Callable) -> dict[str, inspect.Parameter]:
-    """What a function or a network class takes by name; annotations are read if they can be."""
+    """What a function or a network class takes by name; each annotation is read if it can be."""
     try:
         return dict(inspect.signature(function, eval_str=True).parameters)
     except (NameError, AttributeError, TypeError, SyntaxError):  # of what only type checkers know
-        return dict(inspect.signature(function).parameters)
+        names = _names_of(function)
+        declared = inspect.signature(function).parameters
+        return {
+            k: p.replace(annotation=_evaluated(p.annotation, names)) for k, p in declared.items()
+        }
+
+
+def _names_of(function: Callable) -> Mapping[str, Any]:
+    """What the annotations of a function, a partial one, or a class may name."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = inspect.unwrap(function)
+    return getattr(function, "__globals__", None) or vars(sys.modules[function.__module__])
+
+
+def _evaluated(annotation: Any, names: Mapping[str, Any]) -> Any:
+    try:
+        return eval(annotation, dict(names)) if isinstance(annotation, str) else annotation
+    except Exception:  # the user's own expression, which may raise anything
+        return Any
 
 
 def annotation_of(parameter: inspect.Parameter) -> Any:
     """The type that a parameter is declared with; without one, what its default suggests."""
     declared, default = parameter.annotation, parameter.default
-    if declared is not parameter.empty and not isinstance(declared, str):
+    if isinstance(declared, str):
+        return Any
+    if declared is not parameter.empty:
         return get_args(declared)[0] if get_origin(declared) is Annotated else declared
     if isinstance(default, int | float) and not isinstance(default, bool):
-        return float  # who writes margin=1 may well take 0.5
+        return type(default) | float  # who writes margin=1 may well take 0.5, and n=1 needs 2
     return type(default) if type(default) in (bool, str, tuple, list) else Any
 
 

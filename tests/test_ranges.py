@@ -1,5 +1,6 @@
 """Rules beside options: values without a meaning, and those that do nothing, are refused."""
 
+import functools
 import inspect
 import math
 import re
@@ -88,7 +89,7 @@ def fault_of(section):
             "with_width = 'x': does nothing without width; set that too, or leave this out",
         ),
         ({"free": math.inf}, "free = inf: must be finite"),
-        ({"free": "x"}, "free = 'x': must be of type float"),
+        ({"free": "x"}, "free = 'x': must be of type int | float"),
         ({"anything": (1, {"a": math.nan})}, "anything = (1, {'a': nan}): must be finite, each"),
     ],
 )
@@ -316,9 +317,22 @@ def test_every_number_of_a_section_has_a_range():
 
 def test_annotations_that_cannot_be_read_are_no_hindrance():
     namespace = {}
-    exec("def f(*, width: 'Nowhere' = 3, deep=False): pass", namespace)  # noqa: S102
-    assert set(kinds.parameters(namespace["f"])) == {"width", "deep"}
-    ranges.check(namespace["f"], {"width": 4}, "config.x")
+    exec(  # noqa: S102
+        "def f(*, width: 'Nowhere' = 3, mode: 'int | str' = 'auto', count: 'int' = 1, deep=False):"
+        " pass",
+        namespace,
+    )
+    for function in (namespace["f"], functools.partial(namespace["f"], count=2)):
+        found = {k: kinds.annotation_of(p) for k, p in kinds.parameters(function).items()}
+        assert found == {"width": Any, "mode": int | str, "count": int, "deep": bool}
+    ranges.check(namespace["f"], {"width": 4, "mode": 5}, "config.x")
     with pytest.raises(ValueError, match=r"config\.x\.deep = 1: must be of type bool"):
         ranges.check(namespace["f"], {"deep": 1}, "config.x")
-    assert kinds.annotation_of(inspect.signature(declared).parameters["free"]) is float
+    assert kinds.annotation_of(inspect.signature(declared).parameters["free"]) == int | float
+
+
+def test_an_integer_without_a_type_stays_one():
+    """`range` takes no float; who writes margin=1 may take 0.5 all the same."""
+    (count,) = kinds.parameters(lambda count=3: None).values()
+    read = [kinds.read(text, kinds.annotation_of(count), "config.x") for text in ("4", "0.5")]
+    assert list(map(repr, read)) == ["4", "0.5"]
