@@ -127,4 +127,5 @@ def staircase(
 
 def _progress(step: jax.Array | int, begin: int, steps: int) -> jax.Array:
     """0 before `begin`, 1 after `begin + steps`, straight in between."""
-    return jnp.clip((jnp.asarray(step, jnp.float32) - begin) / max(steps, 1), 0.0, 1.0)
+    done = jnp.asarray(step) - begin  # of integers: float32 has not every one above 2^24
+    return jnp.clip(done.astype(jnp.float32) / max(steps, 1), 0.0, 1.0)

@@ -16,6 +16,11 @@ from aigc_jax.ranges import above, at_least, between, up_to
 
 Filter = Callable[[jax.Array, jax.Array], jax.Array]
 
+# The least that logits are divided by: a quotient by less might be infinite, and infinite ones do
+# not differ. At this one any two float32 logits above 1e-20 differ by far more than the noise.
+COLDEST = 1e-30
+# What sums of float32 probabilities may lack of a sum that they reach.
+ROUNDING = 1e-6
 
 Temperature = Annotated[float, at_least(0, "always the likeliest token")]
 TopK = Annotated[int, at_least(0, "all tokens")]
@@ -47,10 +52,10 @@ def penalise_repetition(penalty: float) -> Filter:
 
 
 def at_temperature(value: float) -> Filter:
-    """Divides the logits by `value` > 0."""
+    """Divides the logits by `value` > 0; towards 0 the likeliest token remains."""
 
     def scaled(logits, seen):
-        return logits / value
+        return logits / max(value, COLDEST)
 
     return scaled
 
@@ -66,14 +71,21 @@ def keep_top_k(k: int) -> Filter:
 
 
 def keep_top_p(p: float) -> Filter:
-    """Keeps the fewest most likely tokens whose probabilities reach p (arXiv 1904.09751)."""
+    """Keeps the fewest most likely tokens whose probabilities reach p (arXiv 1904.09751).
+
+    Of those that tie with the last of them the first ones are kept. A sum that lacks less than a
+    millionth of p reaches it, so that rounding adds no token.
+    """
 
     def nucleus(logits, seen):
         ordered = -jnp.sort(-logits, axis=-1)
         probabilities = jax.nn.softmax(ordered)
         before = jnp.cumsum(probabilities, axis=-1) - probabilities  # of the likelier ones together
-        last = jnp.min(jnp.where(before < p, ordered, jnp.inf), axis=-1, keepdims=True)
-        return jnp.where(logits < last, -jnp.inf, logits)
+        count = jnp.maximum((before < p * (1 - ROUNDING)).sum(axis=-1, keepdims=True), 1)
+        last = jnp.take_along_axis(ordered, count - 1, axis=-1)
+        likelier, ties = logits > last, logits == last
+        first = jnp.cumsum(ties, axis=-1) <= count - likelier.sum(axis=-1, keepdims=True)
+        return jnp.where(likelier | (ties & first), logits, -jnp.inf)
 
     return nucleus
 
@@ -123,10 +135,11 @@ def draw(options: Options, logits: jax.Array, seen: jax.Array, noise: jax.Array)
 
     Args:
       options: what shapes the distribution.
-      logits: f32 [B, V].
+      logits: [B, V], filtered in float32.
       seen: bool [B, V].
       noise: `gumbel` f32 [B, V].
     """
+    logits = logits.astype(jnp.float32)
     for keep in chain(options):
         logits = keep(logits, seen)
     return jnp.argmax(logits if options.temperature == 0 else logits + noise, axis=-1)

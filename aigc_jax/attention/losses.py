@@ -113,7 +113,8 @@ def _chunked_total(logits, parameters, hidden, targets, weights):
 def _chunked_total_forward(logits, parameters, hidden, targets, weights):
     def share(hidden, targets, weights):
         """(sum, gradients to the parameters, gradient to hidden, nll) of one device's rows."""
-        scores, pull = jax.vjp(logits, hidden, *parameters)
+        wide = lambda *args: logits(*args).astype(jnp.float32)
+        scores, pull = jax.vjp(wide, hidden, *parameters)
         logsum = jax.nn.logsumexp(scores, axis=-1, keepdims=True)
         picked = jnp.take_along_axis(scores, targets[..., None], axis=-1)
         nll = (logsum - picked)[..., 0]

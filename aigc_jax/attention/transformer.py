@@ -28,6 +28,7 @@ from aigc_jax.layers.attention import (
     empty_cache,
     enlarged,
 )
+from aigc_jax.layers.broadcast import broadcast
 from aigc_jax.layers.positions import SCHEMES
 from aigc_jax.ranges import at_least, below, between
 
@@ -120,13 +121,10 @@ class Transformer(nn.Module):
         if self.norm == "layer":
             norm = functools.partial(norm, use_bias=self.bias)
         rows = -(-self.vocab // self.vocab_multiple) * self.vocab_multiple
-        self.embed = nn.Embed(rows, self.dim, embedding_init=INIT, dtype=self.dtype)
+        self.embed = nn.Embed(rows, self.dim, embedding_init=INIT)
         if self.positions == "learned":
-            self.places = nn.Embed(self.context, self.dim, embedding_init=INIT, dtype=self.dtype)
-        self.phases = [
-            nn.Embed(period, self.dim, embedding_init=INIT, dtype=self.dtype)
-            for period in self.periods
-        ]
+            self.places = nn.Embed(self.context, self.dim, embedding_init=INIT)
+        self.phases = [nn.Embed(n, self.dim, embedding_init=INIT) for n in self.periods]
         self.drop = nn.Dropout(self.dropout)
         block = blocks.recomputed(self.scan_layers) if self.remat else blocks.Block
         options = (norm, attention, feed_forward, self.dropout)
@@ -215,12 +213,18 @@ class Transformer(nn.Module):
         hidden, layers = self._run(tokens, view, places, memory.layers, train=False)
         return hidden, memory._replace(layers=layers, column=column + length)
 
-    def _run(self, tokens, view, places, caches, train):
-        x = self.embed(tokens)
+    def _embedded(self, tokens, positions, places):
+        """The sum of the embeddings of tokens i32 [B, T], of positions, and of places in a text."""
+        rounded = lambda rows: broadcast(rows, (*tokens.shape, self.dim), self.dtype)
+        x = rounded(self.embed(tokens))
         if self.positions == "learned":
-            x = x + self.places(view.positions)
+            x = x + rounded(self.places(positions))
         for period, phase in zip(self.periods, self.phases, strict=True):
-            x = x + phase(places % period)
+            x = x + rounded(phase(places % period))
+        return x
+
+    def _run(self, tokens, view, places, caches, train):
+        x = self._embedded(tokens, view.positions, places)
         x = self.drop(x, deterministic=not train)
         if self.scan_layers:
             x, new = self.blocks(x, view, caches, train)

@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from aigc_jax.layers.convolution import StridedConv, TransposedConv
+from aigc_jax.layers.dense import Dense
 from aigc_jax.ranges import at_least, below, needs
 
 SMALLEST = 8
@@ -42,8 +43,8 @@ class MlpGenerator(nn.Module):
         height, width, channels = self.shape
         x = _with_label(self, z, label)
         for features in self.widths:
-            x = nn.leaky_relu(nn.Dense(features, dtype=self.dtype)(x), 0.2)
-        x = nn.Dense(height * width * channels, dtype=self.dtype)(x)
+            x = nn.leaky_relu(Dense(features, dtype=self.dtype)(x), 0.2)
+        x = Dense(height * width * channels, dtype=self.dtype)(x)
         return jnp.tanh(x.astype(jnp.float32)).reshape(-1, height, width, channels)
 
 
@@ -60,7 +61,7 @@ class MlpDiscriminator(nn.Module):
         """Images x [B, H, W, C] -> logits [B]."""
         x = x.reshape(x.shape[0], -1)
         for features in self.widths:
-            x = nn.leaky_relu(nn.Dense(features, dtype=self.dtype)(x), 0.2)
+            x = nn.leaky_relu(Dense(features, dtype=self.dtype)(x), 0.2)
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return _logits(self, x, label)
 
@@ -97,7 +98,7 @@ class DcganGenerator(nn.Module):
         first, second, third = self.widths
 
         x = _with_label(self, z, label)
-        x = nn.Dense(base[0] * base[1] * first, use_bias=False, dtype=self.dtype)(x)
+        x = Dense(base[0] * base[1] * first, use_bias=False, dtype=self.dtype)(x)
         x = nn.relu(norm()(x.reshape(-1, *base, first)))
         x = nn.relu(norm()(conv(second, strides=(1, 1), use_bias=False)(x)))
         x = nn.relu(norm()(conv(third, strides=(2, 2), use_bias=False)(x)))
@@ -145,8 +146,8 @@ def _with_label(module: nn.Module, z: jax.Array, label: jax.Array | None) -> jax
     """[B, latent_dim] -> [B, latent_dim + label_features], or z itself without labels."""
     if label is None:
         return z
-    embedded = nn.Embed(module.num_classes, module.label_features, dtype=module.dtype)(label)
-    return jnp.concatenate([z.astype(module.dtype), embedded], axis=-1)
+    embedded = nn.Embed(module.num_classes, module.label_features)(label)
+    return jnp.concatenate([z, embedded], axis=-1).astype(module.dtype)
 
 
 def _logits(module: nn.Module, h: jax.Array, label: jax.Array | None) -> jax.Array:

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from aigc_jax.layers import unit_stride
+from aigc_jax.layers.broadcast import broadcast
 from aigc_jax.layers.unit_stride import LAYOUT
 
 Pad = tuple[int, int]
@@ -137,7 +138,7 @@ def _layer(module: StridedConv | TransposedConv, convolve, x: jax.Array) -> jax.
     y = convolve(x.astype(module.dtype), kernel.astype(module.dtype), module.strides)
     if module.use_bias:
         bias = module.param("bias", nn.initializers.zeros_init(), (module.features,))
-        y = y + bias.astype(module.dtype)
+        y = y + broadcast(bias, y.shape, module.dtype)
     return y
 
 

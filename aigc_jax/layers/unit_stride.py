@@ -28,9 +28,12 @@ MOVED = 32
 def convolve(x: jax.Array, kernel: jax.Array, pads: Pads) -> jax.Array:
     """y_p = sum_a w_a x_(p + a - before): [B, H, W, C], [kh, kw, C, O] -> [B, H', W', O].
 
-    `pads` are the zeros (before, after) along H and W, at most kh - 1 and kw - 1 each.
+    `pads` are the zeros (before, after) along H and W, at most kh - 1 and kw - 1 each. Whatever a
+    form adds up, in its gradients too, it adds up in float32 and rounds to the dtype of `x` once.
     """
-    return form(x.shape, kernel.shape, pads)(x, kernel, pads)
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    fastest = form(x.shape, kernel.shape, pads)
+    return fastest(x.astype(wide), kernel.astype(wide), pads).astype(x.dtype)
 
 
 def form(shape: tuple[int, ...], kernel: tuple[int, ...], pads: Pads) -> Callable:

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from aigc_jax.layers.convolution import StridedConv, TransposedConv
+from aigc_jax.layers.dense import Dense
 from aigc_jax.ranges import Some, at_least, below
 
 MIN_SIZE = 8
@@ -41,8 +42,8 @@ class MlpEncoder(nn.Module):
         h = _with_label(pixels.reshape(image.shape[0], -1), label, self.num_classes)
         activate = _activation(self.activation)
         for width in self.hidden:
-            h = activate(nn.Dense(width, dtype=self.dtype)(h))
-        return nn.Dense(2 * self.latent_dim, dtype=self.dtype)(h)
+            h = activate(Dense(width, dtype=self.dtype)(h))
+        return Dense(2 * self.latent_dim, dtype=self.dtype)(h)
 
 
 class MlpDecoder(nn.Module):
@@ -61,8 +62,8 @@ class MlpDecoder(nn.Module):
         activate = _activation(self.activation)
         h = _with_label(z, label, self.num_classes)
         for features in self.hidden:
-            h = activate(nn.Dense(features, dtype=self.dtype)(h))
-        h = nn.Dense(height * width * channels, dtype=self.dtype)(h)
+            h = activate(Dense(features, dtype=self.dtype)(h))
+        h = Dense(height * width * channels, dtype=self.dtype)(h)
         return h.reshape(-1, height, width, channels)
 
 
@@ -86,8 +87,8 @@ class ConvEncoder(nn.Module):
         for features in self.features:
             h = nn.relu(StridedConv(features, (4, 4), (2, 2), dtype=self.dtype)(h))
         h = _with_label(h.reshape(h.shape[0], -1), label, self.num_classes)
-        h = nn.relu(nn.Dense(self.hidden, dtype=self.dtype)(h))
-        return nn.Dense(2 * self.latent_dim, dtype=self.dtype)(h)
+        h = nn.relu(Dense(self.hidden, dtype=self.dtype)(h))
+        return Dense(2 * self.latent_dim, dtype=self.dtype)(h)
 
 
 class ConvDecoder(nn.Module):
@@ -111,8 +112,8 @@ class ConvDecoder(nn.Module):
         scale = 2 ** len(self.features)
         base = (-(-height // scale), -(-width // scale), self.features[0])
         h = _with_label(z, label, self.num_classes)
-        h = nn.relu(nn.Dense(self.hidden, dtype=self.dtype)(h))
-        h = nn.relu(nn.Dense(base[0] * base[1] * base[2], dtype=self.dtype)(h))
+        h = nn.relu(Dense(self.hidden, dtype=self.dtype)(h))
+        h = nn.relu(Dense(base[0] * base[1] * base[2], dtype=self.dtype)(h))
         h = h.reshape(-1, *base)
         for features in self.features[1:]:
             h = nn.relu(TransposedConv(features, (4, 4), (2, 2), dtype=self.dtype)(h))
