@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from aigc_jax.core import PyTree, path_name
+from aigc_jax.core import Averaging, PyTree, path_name
 from aigc_jax.ranges import above, at_least, below, needs, only_with
 from aigc_jax.schedules import Schedule, constant, course
 
@@ -138,10 +138,9 @@ def frozen(
     return optax.multi_transform({"trained": tx, "frozen": optax.set_to_zero()}, label)
 
 
-def averaged_over(axis_name: str, tx: optax.GradientTransformation) -> optax.GradientTransformation:
+def averaged_over(axis_name: str, tx: optax.GradientTransformation) -> Averaging:
     """`tx` on gradients averaged over the devices of a pmap axis."""
-
-    def mean(updates, state, params=None):
-        return jax.lax.pmean(updates, axis_name), state
-
-    return optax.chain(optax.GradientTransformation(lambda _: optax.EmptyState(), mean), tx)
+    mean = lambda grads: jax.lax.pmean(grads, axis_name)
+    averages = lambda grads, state, params=None: (mean(grads), state)
+    first = optax.GradientTransformation(lambda _: optax.EmptyState(), averages)
+    return Averaging(*optax.chain(first, tx), mean)

@@ -159,6 +159,16 @@ def test_averaged_over_takes_the_mean_of_the_devices_before_clipping():
     np.testing.assert_allclose(jax.vmap(one, axis_name="data")(grads), -0.25, rtol=1e-6)
 
 
+def test_the_norm_is_that_of_the_gradient_averaged_over_the_devices():
+    tx = optim.averaged_over("data", optim.make(name="sgd"))
+    grads = jnp.array([3.0, -5.0])  # their mean is -1, and the mean of their norms 4
+
+    def one(grad):
+        return core.update(tx, {"w": grad}, tx.init({"w": grad}), {"w": grad})[2]
+
+    np.testing.assert_array_equal(jax.vmap(one, axis_name="data")(grads), [1.0, 1.0])
+
+
 def test_an_unknown_rule_lists_the_known_ones():
     with pytest.raises(ValueError, match=r"'adamm'.*adam, adamw, sgd, lion"):
         optim.make(name="adamm")
