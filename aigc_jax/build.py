@@ -253,6 +253,7 @@ def run(config: Mapping[str, Any], info: Info, trust: Collection[str] | None = N
         )
     shapes = core.shapes_of(made)
     checks.check_patterns(config, shapes.params)
+    checks.check_accumulate(config, shapes.mutable)
     checks.check_metric(config, made, shapes, example)
     prepare = preprocess.prepare(config["augment"])
     jax.eval_shape(prepare, jax.eval_shape(lambda: jax.random.key(0)), raw_of(info, 1))

@@ -115,6 +115,17 @@ def check_patterns(config: Mapping[str, Any], params: core.PyTree) -> None:
             )
 
 
+def check_accumulate(config: Mapping[str, Any], mutable: core.PyTree) -> None:
+    """Microbatches are for networks that keep no statistics of the batch that they see."""
+    kept = any(jnp.issubdtype(x.dtype, jnp.floating) for x in jax.tree.leaves(mutable))
+    if config["accumulate"] > 1 and kept:
+        refuse(
+            f"config.accumulate = {config['accumulate']}: {', '.join(mutable)} would normalise by, "
+            "and keep statistics of, each microbatch for itself, which is another model; use "
+            "accumulate=1, or a network without batch statistics, such as with nn.GroupNorm"
+        )
+
+
 def check_metric(
     config: Mapping[str, Any], made: core.Algorithm, shapes: core.State, example: core.Example
 ) -> None:

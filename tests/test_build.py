@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
+import tiny_runs
 
 from aigc_jax import build, checks, config, core, identity, names, refusals, stored_config
 from aigc_jax.data.dataset import Info
@@ -291,6 +292,22 @@ def test_a_stored_run_whose_weight_decay_matches_nothing_is_told():
     assert [line.split(" matches")[0] for line in said] == [
         "config.optimizer.model.weight_decay_paths: '^kernel'"
     ]
+
+
+@pytest.mark.parametrize(("family", "network"), [("gan", "generator"), ("autoencoder", "net")])
+def test_microbatches_are_refused_where_a_network_keeps_statistics(family, network):
+    raw = {"batch_size": 8, "accumulate": 2, **tiny_runs.EVERY[family]}
+    with pytest.raises(ValueError, match=f"config.accumulate = 2: {network} .*use accumulate=1"):
+        build.run(build.complete(raw), tiny_runs.IMAGES)
+    with refusals.only_said() as said:
+        build.run(build.complete(raw), tiny_runs.IMAGES)
+    assert len(said) == 1
+    build.run(build.complete(raw | {"accumulate": 1}), tiny_runs.IMAGES)
+
+
+def test_microbatches_are_taken_where_no_network_keeps_statistics():
+    raw = {"batch_size": 8, "accumulate": 2, **tiny_runs.VAE}
+    assert build.run(build.complete(raw), tiny_runs.IMAGES).config["accumulate"] == 2
 
 
 def kept_by(family, metric, given):
