@@ -11,7 +11,7 @@ batches of one, nothing is said.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import fmean, median
 from typing import Any
 
@@ -51,6 +51,19 @@ def warnings(
     found |= {name: _jump(name, rows) for name in latest[-1] if name.endswith("grad_norm")}
     step = int(latest[-1]["step"])
     return {name: f"warning: step {step}: {text}" for name, text in found.items() if text}
+
+
+def unmeasured(
+    values: Mapping[str, float], before: Collection[str], step: int, split: str
+) -> list[str]:
+    """One line for each metric of an evaluation that is no number, and was one `before`."""
+    lost = [name for name, value in values.items() if not math.isfinite(value)]
+    return [
+        f"warning: step {step}: {name} of {split} is {values[name]}; no row holds it, and "
+        "keep_best does not count it"
+        for name in lost
+        if name not in before
+    ]
 
 
 def _collapse(rows: Sequence[Row], needed: float) -> str:

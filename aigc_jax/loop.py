@@ -161,7 +161,7 @@ def loop(
     step, rows, values = int(state.step), [], {}
     cursor_of = lambda at, to=int(state.cursor) - step * batches: to + at * batches
     history, warned, queued = collections.deque(maxlen=health.KEPT), set(), collections.deque()
-    skipped = int(state.guard["skipped"])
+    skipped, unknown = int(state.guard["skipped"]), set()
     clock, clock_step, row_before, rate = time.perf_counter(), step, step, 0.0
     while step < config["steps"]:
         alive()
@@ -215,6 +215,9 @@ def loop(
         if evaluates:
             values = evaluate(run, compiled, state)
             log.write(step, run.info.eval_split, _finite(values))
+            for line in health.unmeasured(values, unknown, step, run.info.eval_split):
+                log.say(line)
+            unknown = values.keys() - _finite(values).keys()
         # In a streak the state is still that before it: only a run that ends here saves it.
         if last or stops or (due and not seen["in_a_row"]):
             rollback.check_state(state, step, cursor_of(step))

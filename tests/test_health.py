@@ -187,3 +187,15 @@ def test_a_healthy_game_is_not_warned_of(batch, runs):
             found |= health.warnings(seen, rows, batch)
         warned += bool(found)
     assert warned <= 0.01 * runs
+
+
+def test_what_an_evaluation_could_not_measure_is_said_once_per_streak():
+    series = [{"elbo": -3.0, "rate": 1.0}, *[{"elbo": np.nan, "rate": 1.0}] * 2]
+    series += [{"elbo": np.nan, "rate": np.inf}, series[0], series[1]]
+    said, before = [], set()
+    for step, values in enumerate(series):
+        said.append(health.unmeasured(values, before, step, "test"))
+        before = {name for name, value in values.items() if not np.isfinite(value)}
+    assert [len(lines) for lines in said] == [0, 1, 0, 1, 0, 1]
+    assert said[1][0].startswith("warning: step 1: elbo of test is nan; ")
+    assert said[3][0].startswith("warning: step 3: rate of test is inf; ")
