@@ -143,23 +143,12 @@ def split_variables(variables: Mapping[str, PyTree]) -> tuple[PyTree, PyTree]:
     return params, {name: v for name, v in mutable.items() if v}
 
 
-class Averaging(NamedTuple):
-    """An optimiser whose `update` averages what the devices of a pmap found, each on its part."""
-
-    init: Callable
-    update: Callable
-    mean: Callable  # (gradients of this device) -> gradients of all
-
-
 def update(
-    tx: optax.GradientTransformation | Averaging, grads: PyTree, opt_state: PyTree, params: PyTree
+    tx: optax.GradientTransformation, grads: PyTree, opt_state: PyTree, params: PyTree
 ) -> tuple[PyTree, PyTree, jax.Array]:
-    """One optax update: (params, optimiser state, global norm of the gradients before clipping).
-
-    The norm is that of the gradient of the whole batch, which no mean of the devices' norms is.
-    """
+    """One optax update: (params, optimiser state, global norm of the gradients before clipping)."""
     updates, opt_state = tx.update(grads, opt_state, params)
-    grads = tx.mean(grads) if isinstance(tx, Averaging) else grads
+    grads = tx.mean(grads) if hasattr(tx, "mean") else grads  # of all devices: `averaged_over`
     return optax.apply_updates(params, updates), opt_state, optax.tree.norm(grads)
 
 
@@ -293,7 +282,6 @@ def averaged(state: State) -> State:
     """The state with its averages in place of the raw parameters and statistics."""
     if not state.ema:
         return state
-
     put = lambda raw, mean: raw if mean is None else mean
 
     def merge(raw, means):

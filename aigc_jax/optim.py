@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from aigc_jax.core import Averaging, PyTree, path_name
+from aigc_jax.core import PyTree, path_name
 from aigc_jax.ranges import above, at_least, below, needs, only_with
 from aigc_jax.schedules import Schedule, constant, course
 
@@ -136,6 +136,17 @@ def frozen(
         return jax.tree_util.tree_map_with_path(decide, params)
 
     return optax.multi_transform({"trained": tx, "frozen": optax.set_to_zero()}, label)
+
+
+class Averaging(NamedTuple):
+    """An optimiser whose `update` averages what the devices of a pmap found, each on its part.
+
+    `core.update` asks it for the `mean`, whose norm is no mean of the devices' norms.
+    """
+
+    init: Callable
+    update: Callable
+    mean: Callable  # (gradients of this device) -> gradients of all
 
 
 def averaged_over(axis_name: str, tx: optax.GradientTransformation) -> Averaging:
