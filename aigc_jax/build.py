@@ -86,8 +86,10 @@ def configured(
     """A config file's dict completed and overridden; the algorithm and data are named first."""
     raw = {key: dict(v) if isinstance(v, Mapping) else v for key, v in raw.items()}
     for key, value in assignments:
-        if key in ("algorithm.name", "data.name"):
-            raw.setdefault(key.partition(".")[0], {})["name"] = value
+        section, _, option = key.partition(".")
+        named = section in ("algorithm", "data") and option == "name"
+        if named and isinstance(raw.setdefault(section, {}), dict):  # else it is refused below
+            raw[section]["name"] = value
     before = complete(raw)
     after = overrides.override(before, assignments, _arguments)
     for line in overrides.dropped(before, after):
@@ -208,7 +210,15 @@ def algorithm(
     if "axis_name" in inspect.signature(make).parameters:
         options["axis_name"] = axis_name
     tx = optimizers(config, trust)
-    made = make(example=example, tx=tx, accumulate=config["accumulate"], **options)
+    options |= {"example": example, "tx": tx, "accumulate": config["accumulate"]}
+    named = f"config.algorithm.name = {config['algorithm']['name']!r}"
+    try:
+        inspect.signature(make).bind(**options)
+    except TypeError as error:
+        raise ValueError(f"{named}: must take its options by keyword; {error}") from None
+    made = make(**options)
+    if not isinstance(made, core.Algorithm):
+        raise ValueError(f"{named}: gives a {type(made).__name__}; accepted is a core.Algorithm")
     if config["ema_decay"]:
         made = core.with_ema(made, config["ema_decay"], _averaged_networks(config, made))
     return guarded(made, axis_name, config["max_bad_steps"])

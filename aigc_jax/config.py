@@ -264,6 +264,6 @@ def profiled_steps(spec: str) -> tuple[int, int] | None:
     if not spec:
         return None
     first, _, last = spec.partition(":")
-    if not (first.isdigit() and last.isdigit() and int(first) < int(last)):
+    if not (first.isdecimal() and last.isdecimal() and int(first) < int(last)):
         raise ValueError(f"config.profile_steps = {spec!r}: must be A:B with A < B, e.g. 10:20")
     return int(first), int(last)

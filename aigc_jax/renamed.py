@@ -46,7 +46,8 @@ def leaf(name: str, table: Table = TABLE) -> str:
 
 
 def _of_family(raw: Mapping[str, Any], rows: Iterable[tuple]) -> list[tuple]:
-    family = raw.get("algorithm", {}).get("name", "gan")
+    algorithm = raw.get("algorithm", {})
+    family = algorithm.get("name", "gan") if isinstance(algorithm, Mapping) else ""
     return [row for row in rows if row[0] in ("", family)]
 
 

@@ -6,6 +6,7 @@ dimension an axis of the mesh, several, or None; what it asks for must be possib
 (shape, mesh) -> PartitionSpec chooses what is. Optimiser slots and averages follow their parameter.
 """
 
+import inspect
 import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -83,7 +84,14 @@ def rules_of(config: Mapping[str, Any], trust: Collection[str] | None = None) ->
     if chosen in SETS:
         found = SETS[chosen]
     elif ":" in chosen:
-        found = names.find(chosen, (), "config.sharding", trust)()
+        function = names.find(chosen, (), "config.sharding", trust)
+        try:
+            inspect.signature(function).bind()
+        except TypeError as error:
+            raise ValueError(
+                f"config.sharding = {chosen!r}: must take no arguments; {error}"
+            ) from None
+        found = function()
     else:
         known = ", ".join([*SETS, "module:function"])
         raise ValueError(f"config.sharding = {chosen!r}: must be one of {known}")

@@ -148,7 +148,7 @@ def test_a_name_or_argument_that_does_not_exist_is_named(name, arguments, messag
             {"width": 2, "context": 5},
             r"context = 5: comes from config\.part\.context",
         ),
-        ("double", {"by": "2"}, r"thing_args\.by = '2': must be of type float"),
+        ("double", {"by": "2"}, r"thing_args\.by = '2': must be of type int \| float"),
         ("rated", {}, r"config\.part\.thing = 'rated': needs rate, give .*thing_args\.rate"),
         ("rated", {"rate": True}, r"thing_args\.rate = True: must be of type float"),
         ("rated", {"rate": 1, "n": 1e300}, r"thing_args\.n = 1e\+300: must be of type int"),
@@ -407,3 +407,26 @@ def test_a_label_reaches_the_networks_only_where_the_model_is_conditional():
     conditional = vae()
     conditional["algorithm"]["conditional"] = True
     assert build.offered_by(conditional, example)["num_classes"] == 3
+
+
+@pytest.mark.parametrize(
+    "raw, overrides, said",
+    [
+        ({"algorithm": 3}, (), r"config\.algorithm = 3: must be a dict"),
+        ({"algorithm": "gan"}, [("algorithm.name", "vae")], r"config\.algorithm = 'gan': must be"),
+        ({"data": None}, [("data.name", "digits")], r"config\.data = None: must be a dict"),
+        ({}, [("sharding", "json:loads")], r"config\.sharding = 'json:loads': must take no arg"),
+        ({}, [("profile_steps", "²:3")], r"config\.profile_steps = '²:3': must be A:B"),
+        ({}, [("algorithm.name", "math:sqrt")], r"'math:sqrt': must take its options by keyword"),
+        ({}, [("algorithm.name", f"{__name__}:nothing")], r"nothing': gives a NoneType; accepted"),
+    ],
+)
+def test_a_config_of_another_form_is_told_in_a_line(raw, overrides, said, tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"data": {"name": "digits"}} | raw))
+    with pytest.raises(ValueError, match=said):
+        build.run(build.configured(config.load(str(path)), overrides), IMAGES)
+
+
+def nothing(**options):
+    return None
