@@ -225,9 +225,9 @@ def _about(subject: Any, record: Mapping[str, Any], seconds: float) -> dict[str,
     """Whose evaluation it is, and under what circumstances it was made."""
     from aigc_jax import samples
     from aigc_jax import workdir as workdirs
+    from aigc_jax.evaluation import plan
 
-    run, raw = subject.run, subject.flags.noema
-    options = samples.check_options(run.algorithm, run.config["sampling"])
+    run, raw, options = subject.run, subject.flags.noema, plan.sampled_with(subject.run)
     step, seed = int(subject.state.step), subject.flags.seed
     digest, name = record["digest"], subject.workdir.resolve().name
     drawn = {"run": name, "step": step, "config_digest": digest, "seed": seed, "options": options}

@@ -156,7 +156,8 @@ def _check_room(run: build.Run, given: str, num: int, length: int = 0) -> None:
       length: tokens of each, of a run on texts.
     """
     shape = (length,) if "tokens" in run.info.shapes else run.info.shapes["image"]
-    enlarged = 1 if len(shape) == 1 else max(1, images.TILE // max(shape[:2])) ** 2
+    drawn_alone = len(shape) > 1 and shape != points.SHAPE  # points are all in one picture
+    enlarged = max(1, images.TILE // max(shape[:2])) ** 2 if drawn_alone else 1
     each = math.prod(shape) * (BYTES + 3 * enlarged)
     there = memory.host()
     if num * each > there:

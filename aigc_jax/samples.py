@@ -57,7 +57,9 @@ def _fault(run: build.Run, options: Mapping[str, Any]) -> str:
         made = jax.eval_shape(draw, core.shapes_of(run.algorithm), keys, cond)
     except Exception as error:  # of the user's code
         return f"its sampler raises {type(error).__name__}: {str(error).partition(chr(10))[0]}"
-    shapes = {name: value.shape for name, value in dict(made).items()}
+    if not isinstance(made, Mapping):
+        return "its sampler gives no dict; accepted is one of arrays by name"
+    shapes = {name: getattr(value, "shape", ()) for name, value in made.items()}
     if {"tokens", "length"} <= shapes.keys() or len(shapes.get("image", ())) == 4:
         return ""
     return f"its sampler gives {shapes}; accepted are image [N, H, W, C], or tokens and length"

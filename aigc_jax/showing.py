@@ -72,7 +72,7 @@ def reconstructor(
     """
     if "reconstruct" not in run.algorithm.heads or dataset.eval.arrays is None:
         return None
-    if run.info.shapes["image"] == points.SHAPE:  # a point beside a point says nothing
+    if run.info.shapes.get("image", points.SHAPE) == points.SHAPE:  # nothing to see in a pair
         return None
     rows = np.arange(min(pairs, dataset.eval.length))
     batch = run.normalise(None, dataset.eval.gather(dataset.eval.arrays, rows))

@@ -8,7 +8,7 @@ import pytest
 import tiny_runs
 from PIL import Image
 
-from aigc_jax import build, likeliest, request, samples, written
+from aigc_jax import build, likeliest, memory, request, samples, written
 from aigc_jax.data import tokenizers
 from aigc_jax.media import music
 
@@ -231,3 +231,12 @@ def test_every_option_takes_what_has_a_meaning_and_says_what_has_none(family, la
                 assert shown in said or name not in followed, said
                 assert "\n" not in said
         assert taken == (MEANT.get(name, set()) if name in followed else set()), name
+
+
+def test_a_million_points_take_little_memory_and_as_many_pictures_do_not(monkeypatch):
+    monkeypatch.setattr(memory, "host", lambda: 2**33)
+    run = tiny_runs.run_of(tiny_runs.AUTOENCODER)
+    points = run._replace(info=run.info._replace(shapes={"image": (1, 1, 2)}))
+    assert request.read(points, None, 10**6, {}).num == 10**6
+    with pytest.raises(ValueError, match="--num=1000000: would take about .* GiB"):
+        request.read(run, None, 10**6, {})

@@ -49,10 +49,15 @@ def failing(state, keys, cond):
     raise TypeError("no samples\nat all")
 
 
-@pytest.mark.parametrize(
-    ("sample", "said"),
-    [(misshapen, r"gives \{'image': \(2, 8, 8\)\}; accepted are"), (failing, "TypeError: no samp")],
-)
+SAID = {
+    misshapen: r"gives \{'image': \(2, 8, 8\)\}; accepted are",
+    failing: "TypeError: no samp",
+    lambda state, keys, cond: jnp.zeros((len(keys), 8, 8, 1)): "gives no dict",
+    lambda state, keys, cond: {"image": {"mean": jnp.zeros(2)}}: r"gives \{'image': \(\)\}",
+}
+
+
+@pytest.mark.parametrize(("sample", "said"), SAID.items())
 def test_a_sampler_of_ones_own_that_cannot_work_is_found_before_training(sample, said):
     run = tiny_runs.run_of(tiny_runs.AUTOENCODER, num_samples=2)
     samples.check(run)
@@ -60,3 +65,10 @@ def test_a_sampler_of_ones_own_that_cannot_work_is_found_before_training(sample,
     with pytest.raises(ValueError, match=f"config.algorithm = .*tiny_runs:make.*{said}") as raised:
         samples.check(broken)
     assert "\n" not in str(raised.value)
+
+
+def test_texts_have_no_pictures_of_reconstructions():
+    run, data = tiny_runs.run_of(tiny_runs.ATTENTION), tiny_runs.dataset(tiny_runs.TEXT)
+    heads = {"reconstruct": lambda state, batch, key: batch}
+    run = run._replace(algorithm=run.algorithm._replace(heads=heads))
+    assert showing.reconstructor(run, data, None) is None

@@ -115,13 +115,20 @@ def _adds(part: Callable[[], Findings]) -> Callable[[Findings], None]:
     return lambda found: extend(found, part())
 
 
+def sampled_with(run: build.Run) -> dict[str, Any]:
+    """The options of the run's sampler; none where it does not take those that are stored.
+
+    Then nothing is sampled, which is said where samples are needed.
+    """
+    try:
+        return samples.check_options(run.algorithm, run.config["sampling"])
+    except ValueError:
+        return {}
+
+
 def _words(subject: Subject) -> tuple[str, str]:
     """What the protocols say of parameters and sampler, see `protocol.words`."""
-    algorithm, defaults = subject.run.algorithm, samples.options_of(subject.run.algorithm)
-    try:
-        options = samples.check_options(algorithm, subject.run.config["sampling"])
-    except ValueError:  # nothing is sampled with them, which is said there
-        options = {}
+    options, defaults = sampled_with(subject.run), samples.options_of(subject.run.algorithm)
     if "tokens" in subject.run.example.batch:  # `language` samples as many as it compares
         options.pop("max_tokens", None)
     return protocol.words(subject.flags, options, defaults)

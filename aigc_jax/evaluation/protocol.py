@@ -14,7 +14,7 @@ from typing import Any
 
 from aigc_jax import names
 
-VERSION = 2  # of what the numbers mean: raised when one is measured in another way
+VERSION = 3  # of what the numbers mean: raised when one is measured in another way
 
 
 def of(

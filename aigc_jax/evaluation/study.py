@@ -60,21 +60,23 @@ def labelled(study: Study) -> bool:
 
 
 def look_at_real(study: Study, found: Findings) -> None:
-    """Training images of a fixed order, which no seed of a run changes, and the first of the test.
+    """Training and test images in a fixed order, which no seed of a run changes.
 
-    There are no "other" training images where there is only one.
+    It is a random one, so that the first of them are like all, and so are the samples that take
+    their labels, of data that are sorted by class too. There are no "other" training images where
+    there is only one.
     """
-    train, count = study.dataset.train, study.count
+    train, test, count = study.dataset.train, study.dataset.eval, study.count
     beyond = min(count, train.length - count)
     chosen = {
         "train": (train, features.compared_rows(train, count)),
         "other": (train, features.compared_rows(train, beyond, count)),
-        "test": (study.dataset.eval, np.arange(min(count, study.dataset.eval.length))),
+        "test": (test, features.compared_rows(test, min(count, test.length))),
     }
     for name, (split, indices) in chosen.items():
         if len(indices):
             look = lambda name=name, split=split, indices=indices: study.looked.update(
-                {name: _look(study, split, np.sort(indices))}
+                {name: _look(study, split, indices)}
             )
             attempt(found, KINDS[name], look)
 

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from aigc_jax import build, core, parallel, preprocess
+from aigc_jax import build, core, evaluate, parallel, preprocess
 from aigc_jax.data import points as mixtures
 from aigc_jax.data.dataset import Dataset, Info, Split, rows
 from aigc_jax.evaluation import features, images, plan, results
@@ -144,6 +144,20 @@ def test_a_sampler_that_fails_costs_what_needs_samples(tmp_path):
     assert "brightness" in found.metrics
 
 
+def test_what_stands_beside_the_numbers_needs_no_sampler_that_works(tmp_path):
+    dataset = data_of((4, 4, 1))
+    config = CONFIG | {"sampling": {"truncation": 0.5}, "ema_decay": 0.0}
+    run = types.SimpleNamespace(config=config, algorithm=algorithm_of(dataset))
+    subject = types.SimpleNamespace(
+        run=run,
+        state=types.SimpleNamespace(step=4),
+        workdir=tmp_path,
+        flags=types.SimpleNamespace(**FLAGS),
+    )
+    mark = evaluate._about(subject, {"digest": "d"}, 1.0)["mark"]
+    assert (mark["step"], mark["options"]) == (4, {})
+
+
 @pytest.mark.parametrize("train", [1, 2])
 def test_hardly_any_training_images(train, tmp_path):
     dataset = data_of((4, 4, 1), train=train)
@@ -220,8 +234,32 @@ def test_a_perfect_generator_of_unbalanced_classes_is_at_the_floor():
     assert distance.value < 1.5 * distance.floors["train | train"] < 0.1
     assert found.metrics["coverage"].value > 0.95
     assert "given the label of one of them" in distance.protocol
-    train = splits[0].arrays["label"][np.sort(features.compared_rows(splits[0], 1000))]
+    train = splits[0].arrays["label"][features.compared_rows(splits[0], 1000)]
     np.testing.assert_array_equal(asked[0], train)
+
+
+@pytest.mark.parametrize("test", [400, 1500])
+def test_data_sorted_by_class_have_the_floors_of_shuffled_ones(test):
+    """Where fewer test images than others are compared, and where not all of them are."""
+    rng, splits = np.random.default_rng(0), []
+    for count in (2000, test):
+        label = np.repeat(np.arange(8, dtype=np.int32), count // 8)
+        splits.append(Split(len(label), {"image": of_class(label, rng), "label": label}, rows))
+    dataset, found = Dataset(data_of((4, 2, 1), classes=8).info, *splits), results.nothing()
+    study = study_of(
+        features.Judge("pixels", flat),
+        lambda num, cond: {"image": of_class(**cond, rng=rng)},
+        dataset,
+    )
+    for title, task in images.tasks(study):
+        if "image" in title or "drawing" in title or "Fréchet" in title or "two-sample" in title:
+            task(found)
+    for kind in ("train", "test"):
+        assert found.metrics["frechet_distance"].floors[f"{kind} | train"] < 0.1
+        accuracy = found.metrics["two_sample_accuracy"].floors[f"{kind} | train"]
+        assert accuracy == pytest.approx(0.5, abs=0.06)
+    # What is said of the first samples is said of all classes.
+    assert set(study.looked["fake"].label[:100]) == set(range(8))
 
 
 def test_probabilities_that_are_not_finite_cost_only_what_is_of_them():
