@@ -92,12 +92,13 @@ def spread(batch: dict[str, jax.Array], seed: int) -> dict[str, jax.Array]:
     Jensen's inequality (Theis et al., arXiv 1511.01844). The noise of an image depends on the seed
     and its index alone.
     """
-    return dict(batch) | {"image": _spread(batch["image"], batch["index"], seed)}
+    key = core.stream(seed, core.EVAL)
+    return dict(batch) | {"image": _spread(batch["image"], batch["index"], key)}
 
 
 @jax.jit
-def _spread(image: jax.Array, index: jax.Array, seed: int) -> jax.Array:
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(core.stream(seed, core.EVAL), index)
+def _spread(image: jax.Array, index: jax.Array, key: jax.Array) -> jax.Array:
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
     draw = lambda key: jax.random.uniform(key, image.shape[1:], jnp.float32, -0.5, 0.5)
     return image + LEVEL * jax.vmap(draw)(keys)
 
