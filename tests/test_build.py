@@ -410,7 +410,7 @@ def test_a_label_reaches_the_networks_only_where_the_model_is_conditional():
 
 
 @pytest.mark.parametrize(
-    "raw, overrides, said",
+    ("raw", "overrides", "said"),
     [
         ({"algorithm": 3}, (), r"config\.algorithm = 3: must be a dict"),
         ({"algorithm": "gan"}, [("algorithm.name", "vae")], r"config\.algorithm = 'gan': must be"),
