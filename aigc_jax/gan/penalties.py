@@ -2,7 +2,10 @@
 
 `critic` maps images to logits [B], each of its own image only: under batch normalisation a sum of
 logits mixes examples and no per-example gradient exists. A penalty is one value per example, before
-its weight; with weight gamma the term of the loss is gamma E[penalty]. Computed in float32.
+its weight; with weight gamma the term of the loss is gamma E[penalty]. Squares and sums are
+float32; the critic and its gradient have the precision of the network, which is the function that
+the loss is about: of a bfloat16 one a penalty differs by some 8 % of the mean for an image, and its
+mean over 64 images by less than 1 %.
 """
 
 from collections.abc import Callable

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aigc_jax.core import example_keys
-from aigc_jax.gan import penalties
+from aigc_jax.gan import networks, packing, penalties
 
 rng = np.random.default_rng(0)
 MATRIX = rng.normal(size=(12, 12)).astype(np.float32)
@@ -71,6 +71,38 @@ def test_penalties_teach_the_critic_and_never_the_generator(name):
     to_critic, to_generator = jax.grad(scaled, argnums=(0, 1))(1.0, FAKE)
     assert to_critic > 0
     np.testing.assert_array_equal(to_generator, 0)
+
+
+@pytest.mark.parametrize("name", ["r1", "r2", "wgan_gp"])
+def test_a_penalty_of_a_bfloat16_network_is_that_of_the_float32_one_to_a_percent(name):
+    draw = np.random.default_rng(0)
+    real, fake = draw.uniform(-1, 1, (2, 64, 8, 8, 1)).astype(np.float32)
+    label = jnp.asarray(draw.integers(0, 3, 64))
+    keys = example_keys(jax.random.key(1), 64)
+    whole, half = (
+        networks.MlpDiscriminator(num_classes=3, dtype=dtype)
+        for dtype in (jnp.float32, jnp.bfloat16)
+    )
+    drawn = whole.init(jax.random.key(0), real, label, train=False)
+    penalty = getattr(penalties, name)
+    values = [
+        penalty(lambda x: net.apply(drawn, x, label, train=False), real, fake, keys)
+        for net in (whole, half)
+    ]
+    np.testing.assert_allclose(*(value.mean() for value in values), rtol=0.01)
+    assert not np.array_equal(*values)
+
+
+@pytest.mark.parametrize("pack", [1, 2])
+def test_a_packed_penalty_is_of_the_gradient_by_all_images_of_a_pack(pack):
+    """D(x1, x2) = w1 x1 + w2 x2 has the squared norm |w1|^2 + |w2|^2, whatever the images."""
+    images = jnp.asarray(REAL[:4])
+    weights = rng.normal(size=(2, 3, 2 * pack)).astype(np.float32)
+    critic = lambda x: jnp.einsum("bhwc,hwc->b", x, weights)
+    packed = packing.pack(pack)(images)
+    value = penalties.r1(critic, packed, packed, KEYS[: len(packed)])
+    assert value.shape == (4 // pack,)
+    np.testing.assert_allclose(value, 0.5 * np.sum(weights**2), rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["r1", "r2", "wgan_gp"])
