@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 FAST, SLOW = 10, 100  # steps that `level`, and `mean` and `noise`, look back
 MARGIN = 4.0  # times the noise
+LARGEST = 1e18  # of a signal: squares of larger ones are infinite, and so would the noise stay
 
 Trend = dict[str, jax.Array]
 
@@ -34,7 +35,8 @@ def signals(metrics: Mapping[str, jax.Array]) -> jax.Array | None:
     if "loss" not in metrics:
         return None
     loss = metrics["loss"]
-    return jnp.stack([loss, -metrics.get("elbo", -loss)]).astype(jnp.float32)
+    both = jnp.stack([loss, -metrics.get("elbo", -loss)]).astype(jnp.float32)
+    return jnp.clip(both, -LARGEST, LARGEST)
 
 
 def follow(trend: Trend, signal: jax.Array) -> Trend:

@@ -128,6 +128,14 @@ def test_a_rise_before_the_first_row_is_seen(noise):
     assert alarmed(fallen_and_risen(noise)).all()
 
 
+def test_one_enormous_loss_does_not_blind_the_rest_of_a_run():
+    course = np.where(np.arange(14_000) < 10_000, 0.6, 0.9)
+    losses = course + 0.01 * np.random.default_rng(0).normal(size=course.shape)
+    losses[50] = 1e30
+    signal = jax.vmap(lambda loss: trend.signals({"loss": loss})[0])(jnp.float32(losses))
+    assert alarmed(np.asarray(signal)[None]).all()
+
+
 def test_a_rise_is_said_with_the_level_and_the_best_of_it():
     now = trend.begin()
     for loss in fallen_and_risen(0.02)[0]:
