@@ -18,9 +18,9 @@ def host() -> int:
     return machine if limit == "max" else min(machine, int(limit))
 
 
-def available(device: jax.Device) -> int:
+def available() -> int:
     """Bytes that a device may hold; of a CPU its share of what this machine or container has."""
-    stats = device.memory_stats() or {}
+    stats = jax.local_devices()[0].memory_stats() or {}  # those of other processes tell nothing
     if "bytes_limit" in stats:
         return stats["bytes_limit"]
     return host() // len(jax.local_devices())
@@ -33,7 +33,7 @@ def check_batch(run: build.Run, mesh: jax.sharding.Mesh) -> None:
       ValueError: naming the option, its bytes and those of a device.
     """
     each = sum(x.size // x.shape[0] * x.dtype.itemsize for x in run.example.batch.values())
-    there = available(mesh.devices.flat[0])
+    there = available()
     ways = mesh.shape["data"] * mesh.shape["fsdp"]
     batches = {"batch_size": run.algorithm.batches_per_step / ways, "num_samples": 1}
     for option, share in batches.items():
@@ -51,10 +51,9 @@ def check_state(shapes: core.State, shardings: core.State) -> None:
     Raises:
       ValueError: naming the largest parameter, the bytes and those of a device.
     """
-    wheres = jax.tree.leaves(shardings)
-    leaves = jax.tree.leaves(shapes)
+    leaves, wheres = jax.tree.leaves(shapes), jax.tree.leaves(shardings)
     needed = sum(map(parallel.bytes_on_device, leaves, wheres))
-    there = available(wheres[0].mesh.devices.flat[0])
+    there = available()
     if needed > there:
         params = jax.tree_util.tree_leaves_with_path(shapes.params)
         sizes = {core.path_name(path): leaf for path, leaf in params}

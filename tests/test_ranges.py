@@ -304,6 +304,18 @@ def test_a_stored_run_with_a_value_that_is_refused_now_is_told_and_goes_on():
     ]
 
 
+def test_a_stored_run_under_pmap_may_name_a_sharding():
+    """It was ignored there without a word, and sampling leaves it out."""
+    completed = build.complete(
+        FAMILIES["vae"] | {"parallel": "pmap", "sharding": "tensor_parallel"}
+    )
+    with pytest.raises(ValueError, match="config.sharding = 'tensor_parallel': does nothing"):
+        checks.check(completed)
+    with refusals.only_said() as said:
+        checks.check(completed)
+    assert len(said) == 1
+
+
 def test_every_number_of_a_section_has_a_range():
     sections = [config.run, optim.make, preprocess.augment, load.options]
     sections += [families.family(name)[1] for name in families.FAMILIES]
