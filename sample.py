@@ -119,6 +119,7 @@ def sample(flags: argparse.Namespace, options: Mapping[str, list[str]]) -> None:
         seed=flags.seed,
         **written.how(asked, labels),
     )
+    written.check(drawn, tokenizer)
     if gone := set(earlier.remove(flags.out)) - set(names):
         print(f"removed {len(gone)} files of earlier samples from {flags.out}", file=sys.stderr)
     written.write(flags.out, drawn, tokenizer, mark, written.columns(asked, labels, run.info))

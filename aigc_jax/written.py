@@ -59,6 +59,18 @@ def columns(asked: Request, labels: np.ndarray | None, info: Info) -> dict[str, 
     return found
 
 
+def check(drawn: Mapping[str, np.ndarray], tokenizer: Any) -> None:
+    """Samples that files can hold, to be asked before earlier ones are removed.
+
+    Raises:
+      ValueError: images or points that are not finite, or no piece of music with a whole frame.
+    """
+    if "image" in drawn:
+        images.to_uint8(drawn["image"])
+    elif tokenizer.name == "music":
+        music.check([music.frames_of(piece) for piece in samples.texts_of(drawn, tokenizer)])
+
+
 def write(
     folder: pathlib.Path,
     drawn: Mapping[str, np.ndarray],

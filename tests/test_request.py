@@ -240,3 +240,10 @@ def test_a_million_points_take_little_memory_and_as_many_pictures_do_not(monkeyp
     assert request.read(points, None, 10**6, {}).num == 10**6
     with pytest.raises(ValueError, match="--num=1000000: would take about .* GiB"):
         request.read(run, None, 10**6, {})
+
+
+def test_music_without_a_frame_is_found_before_anything_is_written():
+    drawn = {"tokens": np.array([MUSIC.encode("| 72 67 64 48")] * 2), "length": np.array([4, 5])}
+    written.check(drawn, MUSIC)
+    with pytest.raises(ValueError, match="2 pieces: none has a whole frame of 4 notes"):
+        written.check(drawn | {"length": np.array([4, 1])}, MUSIC)

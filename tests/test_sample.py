@@ -8,7 +8,7 @@ import commands
 import numpy as np
 import pytest
 
-from aigc_jax import checkpoint
+from aigc_jax import checkpoint, request
 from aigc_jax.media import images, provenance
 
 PROMPT = "def "
@@ -166,6 +166,15 @@ def test_a_folder_holds_the_samples_of_one_command(runs, tmp_path, capsys):
     before = files(tmp_path)
     assert commands.sample(runs / "vae", tmp_path, "--num=3") == 2
     assert "holds a 001.png that carries no mark" in capsys.readouterr().err
+    assert files(tmp_path) == before
+
+
+def test_samples_that_cannot_be_written_leave_earlier_ones(runs, tmp_path, capsys, monkeypatch):
+    assert commands.sample(runs / "vae", tmp_path, "--num=2") == 0
+    before, broken = files(tmp_path), {"image": np.full((3, 8, 8, 1), np.nan)}
+    monkeypatch.setattr(request, "follow", lambda *args: (broken, None))
+    assert commands.sample(runs / "vae", tmp_path, "--num=3") == 2
+    assert "not finite" in capsys.readouterr().err
     assert files(tmp_path) == before
 
 

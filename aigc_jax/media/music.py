@@ -103,6 +103,12 @@ def _events(notes: Sequence[Note]) -> list:
     return events
 
 
+def check(pieces: Sequence[np.ndarray]) -> None:
+    """Raises ValueError where no piece has a whole frame."""
+    if not any(map(len, pieces)):
+        raise ValueError(f"{len(pieces)} pieces: none has a whole frame of {len(VOICES)} notes")
+
+
 def write_music(
     folder: str | os.PathLike,
     pieces: Sequence[np.ndarray],
@@ -123,9 +129,8 @@ def write_music(
     Raises:
       ValueError: that is so of all pieces.
     """
+    check(pieces)
     folder, paths = check_writable(folder), []
-    if not any(map(len, pieces)):
-        raise ValueError(f"{len(pieces)} pieces: none has a whole frame of {len(VOICES)} notes")
     for i, (name, piece) in enumerate(zip(stems(len(pieces)), pieces, strict=True)):
         if not len(piece):
             continue
