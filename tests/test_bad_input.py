@@ -269,7 +269,11 @@ SAMPLING = {
     "a step below 0": ("vae", ("--step=-1",), ("--step=-1", "[0, 2]")),
     "more than memory holds": ("vae", (f"--num={10**20}",), (f"--num={10**20}: would", "GiB")),
     "a longer path": ("vae", (f"--interpolate={10**20}",), ("--interpolate=1000", "GiB of memory")),
-    "a longer text": ("attention", ("--max_tokens=2147483647",), ("--num=64: would", "GiB")),
+    "a longer text": (
+        "attention",
+        ("--max_tokens=2147483647",),
+        ("--max_tokens=2147483647", "1000000"),
+    ),
     "an option twice": ("attention", ("--top_k=1", "--top_k=2"), ("--top_k=1 2", "one value")),
     "a number of samples for a path": (
         *("vae", ("--interpolate=3", "--num=4")),
