@@ -123,7 +123,8 @@ def continues(workdir: pathlib.Path, config: Mapping[str, Any]) -> bool:
 
 def _as_of_today(stored: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[Mapping, Mapping]:
     """A stored config completed; code outside of the project only runs if `config` names it too."""
-    named = (v.partition(":")[0] for v in flatten(config).values() if isinstance(v, str))
+    texts = [value for value in flatten(config).values() if isinstance(value, str)]
+    named = (text.partition(":")[0] for text in texts if ":" in text)  # "digits" is no module
     try:
         return stored_config.as_of_today(stored, set(named))
     except ValueError:  # of another version in more than what it lacks: compared as it is

@@ -62,6 +62,18 @@ def test_another_config_may_not_go_on_in_a_workdir(tmp_path, record):
     assert str(caught.value).splitlines()[1:] == ["  batch_size: 64 -> 8", "  seed: 0 -> 3"]
 
 
+@pytest.mark.parametrize("section", ["algorithm", "data"])
+def test_what_only_the_stored_run_names_is_not_imported(tmp_path, record, monkeypatch, section):
+    """The name of a data set, such as "digits", is that of no module."""
+    (tmp_path / "digits.py").write_text("raise SystemExit('was imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    record["config"][section] = {"name": "digits:make"}
+    (tmp_path / "run").mkdir()
+    trained(tmp_path / "run", record, 5)
+    mine = build.complete(tiny_runs.ATTENTION | {"data": {"name": "digits"}, "steps": 10})
+    assert not workdir.continues(tmp_path / "run", mine)
+
+
 def test_fewer_steps_than_were_done_are_refused(tmp_path, record):
     trained(tmp_path, record, 5)
     with pytest.raises(ValueError, match=r"config\.steps = 4: .* is at step 5 already"):
