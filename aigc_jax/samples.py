@@ -47,8 +47,8 @@ def _fault(run: build.Run, options: Mapping[str, Any]) -> str:
     num = run.config["num_samples"]
     rows = lambda *shape: jax.ShapeDtypeStruct((num, *shape), np.int32)
     known = {"label": rows(), "prompt": rows(1), "prompt_length": rows()}
-    read = {*run.algorithm.conditions, "prompt_length"}
-    cond = {name: value for name, value in known.items() if name in read}
+    read = run.algorithm.conditions  # of a prompt its length, too, see `unprompted`
+    cond = {name: value for name, value in known.items() if name.partition("_")[0] in read}
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), num))
     draw = lambda state, keys, cond: run.algorithm.sample(
         core.averaged(state), keys, cond, **options

@@ -67,6 +67,20 @@ def test_a_sampler_of_ones_own_that_cannot_work_is_found_before_training(sample,
     assert "\n" not in str(raised.value)
 
 
+def test_a_sampler_is_tried_with_what_it_will_get():
+    """Nothing where it has no conditions; a prompt comes with its length."""
+    run, got = tiny_runs.run_of(tiny_runs.AUTOENCODER, num_samples=2), []
+
+    def sample(state, keys, cond):
+        got.append({name: value.shape for name, value in cond.items()})
+        return {"image": jnp.zeros((len(keys), 8, 8, 1))}
+
+    for conditions in ((), ("label",), ("prompt",)):
+        tried = run.algorithm._replace(sample=sample, conditions=conditions)
+        samples.check(run._replace(algorithm=tried))
+    assert got == [{}, {"label": (2,)}, {"prompt": (2, 1), "prompt_length": (2,)}]
+
+
 def test_texts_have_no_pictures_of_reconstructions():
     run, data = tiny_runs.run_of(tiny_runs.ATTENTION), tiny_runs.dataset(tiny_runs.TEXT)
     heads = {"reconstruct": lambda state, batch, key: batch}
