@@ -265,6 +265,8 @@ def run(config: Mapping[str, Any], info: Info, trust: Collection[str] | None = N
     checks.check_patterns(config, shapes.params)
     checks.check_accumulate(config, shapes.mutable)
     checks.check_metric(config, made, shapes, example)
+    if "image" in example.batch:
+        checks.check_shift(config, example)
     prepare = preprocess.prepare(config["augment"])
     jax.eval_shape(prepare, jax.eval_shape(lambda: jax.random.key(0)), raw_of(info, 1))
     return Run(config, info, example, made, prepare, lambda key, raw: preprocess.normalise(raw))

@@ -127,6 +127,16 @@ def check_accumulate(config: Mapping[str, Any], mutable: core.PyTree) -> None:
         )
 
 
+def check_shift(config: Mapping[str, Any], example: core.Example) -> None:
+    """An image is not moved out of sight."""
+    shift, (height, width) = config["augment"]["shift"], example.batch["image"].shape[1:3]
+    if shift >= min(height, width):
+        refuse(
+            f"config.augment.shift = {shift}: must be less than the {height} x {width} pixels of "
+            "an image"
+        )
+
+
 def check_metric(
     config: Mapping[str, Any], made: core.Algorithm, shapes: core.State, example: core.Example
 ) -> None:

@@ -112,11 +112,6 @@ def augment(
                 f"config.augment: {on} need data with images; this has {sorted(batch)}"
             )
         images = batch["image"]
-        if shift >= min(images.shape[1:3]):
-            raise ValueError(
-                f"config.augment.shift = {shift}: must be less than the {images.shape[1]} x "
-                f"{images.shape[2]} pixels of an image"
-            )
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(images.shape[0]))
         flip_keys, move_keys = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
         if flip:

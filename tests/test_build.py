@@ -430,3 +430,14 @@ def test_a_config_of_another_form_is_told_in_a_line(raw, overrides, said, tmp_pa
 
 def nothing(**options):
     return None
+
+
+def test_an_image_is_not_moved_out_of_sight_but_in_runs_that_began_so():
+    raw = vae(augment={"shift": 8})
+    with pytest.raises(ValueError, match=r"augment\.shift = 8: must be less than the 8 x 8"):
+        build.run(raw, IMAGES)
+    with refusals.only_said() as said:
+        run = build.run(raw, IMAGES)
+    assert len(said) == 1
+    batch = {"image": jnp.zeros((2, 8, 8, 1), jnp.uint8)}
+    assert run.prepare(jax.random.key(0), batch)["image"].shape == (2, 8, 8, 1)
