@@ -1,6 +1,7 @@
 """The types of options: read from signatures, held against values, and given to text."""
 
 import ast
+import collections
 import functools
 import inspect
 import sys
@@ -14,28 +15,31 @@ OPENING, CLOSING = "([{", ")]}"
 
 def parameters(function: Callable) -> dict[str, inspect.Parameter]:
     """What a function or a network class takes by name; each annotation is read if it can be."""
-    try:
-        return dict(inspect.signature(function, eval_str=True).parameters)
-    except (NameError, AttributeError, TypeError, SyntaxError):  # of what only type checkers know
-        names = _names_of(function)
-        declared = inspect.signature(function).parameters
-        return {
-            k: p.replace(annotation=_evaluated(p.annotation, names)) for k, p in declared.items()
-        }
+    declared = dict(inspect.signature(function).parameters)
+    # Of a network class `eval_str=True` evaluates none, and of others all or none.
+    texts = {k: p for k, p in declared.items() if isinstance(p.annotation, str)}
+    names = _names_of(function) if texts else {}
+    return declared | {
+        k: p.replace(annotation=_read(p.annotation, names)) for k, p in texts.items()
+    }
 
 
-def _names_of(function: Callable) -> Mapping[str, Any]:
+def _names_of(function: Callable) -> dict[str, Any]:
     """What the annotations of a function, a partial one, or a class may name."""
     while isinstance(function, functools.partial):
         function = function.func
     function = inspect.unwrap(function)
-    return getattr(function, "__globals__", None) or vars(sys.modules[function.__module__])
+    if hasattr(function, "__globals__"):
+        return function.__globals__
+    bases = (function if inspect.isclass(function) else type(function)).__mro__
+    modules = (sys.modules.get(base.__module__) for base in bases)
+    return dict(collections.ChainMap(*(vars(module) for module in modules if module)))
 
 
-def _evaluated(annotation: Any, names: Mapping[str, Any]) -> Any:
+def _read(annotation: str, names: Mapping[str, Any]) -> Any:
     try:
-        return eval(annotation, dict(names)) if isinstance(annotation, str) else annotation
-    except Exception:  # the user's own expression, which may raise anything
+        return eval(annotation, dict(names))
+    except Exception:  # what only type checkers know, or an expression that raises anything
         return Any
 
 

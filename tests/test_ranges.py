@@ -4,6 +4,8 @@ import functools
 import inspect
 import math
 import re
+import sys
+import types
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -327,7 +329,7 @@ def test_every_number_of_a_section_has_a_range():
                 assert given or any(isinstance(r, ranges.Range) for r in rules), (function, name)
 
 
-def test_annotations_that_cannot_be_read_are_no_hindrance():
+def test_annotations_that_cannot_be_read_are_no_hindrance(monkeypatch):
     namespace = {}
     exec(  # noqa: S102
         "def f(*, width: 'Nowhere' = 3, mode: 'int | str' = 'auto', count: 'int' = 1, deep=False):"
@@ -338,6 +340,17 @@ def test_annotations_that_cannot_be_read_are_no_hindrance():
         found = {k: kinds.annotation_of(p) for k, p in kinds.parameters(function).items()}
         assert found == {"width": Any, "mode": int | str, "count": int, "deep": bool}
     ranges.check(namespace["f"], {"width": 4, "mode": 5}, "config.x")
+    networks = types.ModuleType("written_as_text")
+    monkeypatch.setitem(
+        sys.modules, networks.__name__, networks
+    )  # where a dataclass looks for its names
+    exec(  # noqa: S102
+        "from __future__ import annotations\nimport flax.linen as nn\n"
+        "class Own(nn.Module):\n    widths: tuple[int, ...] = (8,)\n    other: Nowhere = 1",
+        vars(networks),
+    )
+    found = {k: kinds.annotation_of(p) for k, p in kinds.parameters(networks.Own).items()}
+    assert (found["widths"], found["other"]) == (tuple[int, ...], Any)
     with pytest.raises(ValueError, match=r"config\.x\.deep = 1: must be of type bool"):
         ranges.check(namespace["f"], {"deep": 1}, "config.x")
     assert kinds.annotation_of(inspect.signature(declared).parameters["free"]) == int | float
