@@ -64,8 +64,8 @@ def main(argv: list[str]) -> int:
     from aigc_jax import build, config, failure, launch, loop, refusals
     from aigc_jax.workdir import continues
 
-    workdir = flags.workdir or default_workdir(flags.config)
     try:
+        workdir = flags.workdir or default_workdir(flags.config)
         sys.path.insert(0, "")
         with refusals.only_said() as said:
             completed = build.configured(config.load(flags.config), overrides)
@@ -76,7 +76,8 @@ def main(argv: list[str]) -> int:
         if flags.describe:
             from aigc_jax import describe
 
-            print(describe.report(completed, compiled=flags.describe == "compiled"))
+            with loop.rules_for(workdir, completed):
+                print(describe.report(completed, compiled=flags.describe == "compiled"))
             return failure.DONE
         stopped = failure.stopped_code(os.environ)
         launch.initialize_from_env(completed["heartbeat_seconds"])

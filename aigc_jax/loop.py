@@ -73,7 +73,7 @@ def train(config: Mapping[str, Any], workdir: pathlib.Path) -> core.State:
       ValueError: for a config that cannot work or that is not the workdir's, before any work.
       FloatingPointError: if going back does not help, with the whole story.
     """
-    with _rules_for(workdir, config):
+    with rules_for(workdir, config):
         checks.check(config)
         mesh = parallel.make_mesh(config["mesh"])
         parallel.check_batch(config["batch_size"], config["accumulate"], mesh)
@@ -92,7 +92,7 @@ def train(config: Mapping[str, Any], workdir: pathlib.Path) -> core.State:
         if state is not None and int(state.step) == config["steps"]:
             print(f"{workdir} has done its {config['steps']} steps; there is nothing to train")
             return state
-        with _rules_for(workdir, config):
+        with rules_for(workdir, config):
             dataset = build.load_data(config, tokenizer)
         if former:
             dataset = workdirs.as_begun(dataset, former.record)
@@ -129,7 +129,7 @@ def train(config: Mapping[str, Any], workdir: pathlib.Path) -> core.State:
             state = rollback.gone_back(run, workdir, mesh, streak)
 
 
-def _rules_for(workdir: pathlib.Path, config: Mapping[str, Any]) -> AbstractContextManager:
+def rules_for(workdir: pathlib.Path, config: Mapping[str, Any]) -> AbstractContextManager:
     """Where a run goes on, rules that it began without are said; in a new one they are errors."""
     goes_on = workdirs.continues(workdir, config)
     return refusals.told() if goes_on else nullcontext()

@@ -2,7 +2,8 @@
 
 import pytest
 
-from aigc_jax import refusals
+import train
+from aigc_jax import refusals, workdir
 
 
 def test_outside_of_a_stored_run_a_refusal_is_an_error():
@@ -22,3 +23,12 @@ def test_an_error_ends_the_leniency():
         raise KeyError
     with pytest.raises(ValueError, match="again"):
         refusals.refuse("again")
+
+
+def test_a_stored_run_is_described_by_the_rules_that_it_began_with(monkeypatch, capsys, tmp_path):
+    argv = ["--config=configs/vae_digits.py:test", f"--workdir={tmp_path}", "--describe"]
+    argv += ["--config.optimizer.model.momentum=0.9"]  # which Adam does not read
+    assert train.main(argv) == 2
+    monkeypatch.setattr(workdir, "continues", lambda *run: True)
+    assert train.main(argv) == 0
+    assert "note: today refused, and kept" in capsys.readouterr().err
