@@ -221,3 +221,9 @@ def test_files_are_small_and_named_by_what_they_hold():
         assert path.stem not in ("utils", "util", "helpers", "misc", "common"), path
         lines = len(path.read_text().splitlines())
         assert lines <= 300, f"{path} has {lines} lines: find the two concerns in it"
+
+
+def test_no_two_files_of_tests_have_one_name():
+    """Without packages their names are all that tells them apart, to processes that they start."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py")]
+    assert not [name for name in set(names) - {"conftest.py"} if names.count(name) > 1]

@@ -111,7 +111,7 @@ def test_of_processes_at_once_one_makes_the_arrays_and_all_read_them(tmp_path):
         worker.start()
     for worker in workers:
         worker.join()
-    values = [results.get() for _ in range(6)]
+    values = [results.get(timeout=60) for _ in range(6)]  # a worker that died says nothing
     makers = {value for value in values if value != 1}
     assert len(makers) == 1
     assert makers <= {worker.pid for worker in workers}
