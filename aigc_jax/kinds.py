@@ -38,7 +38,9 @@ def _names_of(function: Callable) -> dict[str, Any]:
 
 def _read(annotation: str, names: Mapping[str, Any]) -> Any:
     try:
-        return eval(annotation, dict(names))
+        alone = lambda: None  # inspect reads all annotations of a function, or none
+        alone.__annotations__ = {"one": annotation}
+        return inspect.get_annotations(alone, globals=dict(names), eval_str=True)["one"]
     except Exception:  # what only type checkers know, or an expression that raises anything
         return Any
 

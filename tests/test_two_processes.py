@@ -87,7 +87,7 @@ def test_two_go_back_like_one(runs):
     assert assert_equal_rows(runs, "holes") == 24 + 2 + 2
     one, two = (checkpoint.read_arrays(runs.root / part / "holes") for part in ("one", "two"))
     for name in ("cursor", *(name for name in one if name.startswith("guard/"))):
-        assert one[name] == two[name]
+        np.testing.assert_allclose(one[name], two[name], rtol=1e-4)  # of the trend, rounding
     assert (two["guard/rollbacks"], two["guard/skipped"]) == (2, 6)
 
 
@@ -107,7 +107,8 @@ def test_only_the_first_process_writes(runs):
         assert [r["step"] for r in commands.rows(workdir) if r["split"] == "train"] == [
             *range(1, 9)
         ]
-        assert len(list((workdir / "samples").iterdir())) == 2
+        shown = {path.stem for path in (workdir / "samples").iterdir()}  # with a mark beside texts
+        assert shown == {"step_0000005", "step_0000008"}
         assert checkpoint.steps(workdir) == [0, 3, 6, 8]
         assert not list(workdir.rglob("*unfinished*"))
 
